@@ -1,0 +1,108 @@
+"""A study: the checked YAML that says what a corpus is to be made of (`schemas/study.schema.json`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from corpus_builder.backbones import backbone_spec
+from corpus_builder.datasets import Card, load_card
+from metaquery.errors import InvalidInput
+from metaquery.schema import check_document
+from metaquery.types import MAX_EPOCHS
+
+
+@dataclass(frozen=True)
+class Study:
+    """A checked study; `document` is its JSON form, from which `Study.from_document` makes it again."""
+
+    document: Mapping[str, Any]
+    cards: tuple[Card, ...]
+    backbones: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the corpus."""
+        return str(self.document["name"])
+
+    @property
+    def version(self) -> str:
+        """Release of the corpus."""
+        return str(self.document["version"])
+
+    @property
+    def epochs(self) -> int:
+        """Full fidelity."""
+        return int(self.document.get("epochs", MAX_EPOCHS))
+
+    @property
+    def folds(self) -> list[int]:
+        """Folds of every dataset."""
+        return list(self.document.get("folds", [0]))
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of every config."""
+        return list(self.document.get("seeds", [0]))
+
+    @property
+    def caps(self) -> dict[str, int | None]:
+        """Most samples of a role, by role."""
+        return dict(self.document.get("caps", {}))
+
+    @property
+    def time_limit_seconds(self) -> float | None:
+        """Time limit of a trial."""
+        limit = self.document.get("time_limit_seconds")
+        return None if limit is None else float(limit)
+
+    @property
+    def trials_per_unit(self) -> int:
+        """Trials that are run and stored together."""
+        return int(self.document.get("trials_per_unit", 4))
+
+    def size(self, card: Card) -> tuple[int, ...]:
+        """Spatial size that the samples of `card` are resized to."""
+        return tuple(self.document["image_size"][f"{card.n_dims}d"])
+
+    def card(self, dataset: str) -> Card:
+        """The card of one of the study's datasets."""
+        return next(card for card in self.cards if card.name == dataset)
+
+    def backbones_for(self, card: Card) -> list[str]:
+        """The study's backbones that take samples like those of `card`."""
+        return [name for name in self.backbones if backbone_spec(name).n_dims == card.n_dims]
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], *, what: str = "study") -> Study:
+        """Check `document` against the schema, the cards and the backbones."""
+        check_document("study", document, what=what)
+        cards = tuple(load_card(name) for name in document["datasets"])
+        for name in document["backbones"]:
+            backbone_spec(name)
+        study = cls(document, cards, tuple(document["backbones"]))
+        for card in cards:
+            if f"{card.n_dims}d" not in document["image_size"]:
+                raise InvalidInput(f"{what}: {card.name} is {card.n_dims}-D, so image_size needs {card.n_dims}d: [...]")
+            if not study.backbones_for(card):
+                raise InvalidInput(f"{what}: no backbone takes {card.n_dims}-D images, which {card.name} has; add one")
+        return study
+
+
+def load_study(path: Path) -> Study:
+    """Read and check a study file."""
+    try:
+        document = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InvalidInput(f"cannot read the study {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise InvalidInput(
+            f"{path} is not a study: expected a mapping with name, datasets, backbones ..., got {document!r}"
+        )
+    return Study.from_document(document, what=str(path))

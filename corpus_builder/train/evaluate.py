@@ -1,0 +1,48 @@
+"""Predictions and metrics of a model on resident data."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from corpus_builder.backbones.spec import BackboneSpec
+from corpus_builder.recipe import to_input
+from corpus_builder.train.records import Part
+from metaquery.metrics import compute_all
+
+_BATCH = 128
+
+
+class Resident:
+    """A part of the data on the device: uint8 images and labels."""
+
+    def __init__(self, part: Part, device: torch.device) -> None:
+        self.images = torch.from_numpy(part.images).to(device)
+        self.labels = torch.from_numpy(part.labels).to(device)
+        self.truth = part.labels
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, part: Resident, spec: BackboneSpec, limit: int | None = None) -> NDArray[np.float32]:
+    """Class probabilities (n, n_classes) of `part`, or of its first `limit` batches, in evaluation mode."""
+    model.eval()
+    device = part.images.device
+    probabilities = []
+    for batch in part.images.split(_BATCH)[:limit]:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+            logits = model(to_input(batch.float(), spec))
+        probabilities.append(logits.float().softmax(dim=1))
+    return torch.cat(probabilities).cpu().numpy()
+
+
+def evaluate(part: Resident, y_prob: NDArray[np.float32], split: str) -> dict[str, float | None]:
+    """Every metric of `y_prob` on `part` as `SPLIT_METRIC`, None where it is not defined."""
+    values = compute_all(part.truth, y_prob.astype(np.float64))
+    return {f"{split}_{name}": value if math.isfinite(value) else None for name, value in values.items()}

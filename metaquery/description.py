@@ -1,0 +1,43 @@
+"""What a corpus holds, as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from metaquery.corpus import Corpus
+
+_TABLES = {
+    "datasets": """
+        select dataset, modality, body_part, n_dims as dims, n_classes as classes, n_samples as samples, family,
+               count(trial_id) as trials, licence
+        from datasets left join trials using (dataset) group by all order by dataset""",
+    "backbones": """
+        select backbone, n_dims as dims, parameters, pretrained_on, licence
+        from backbones order by dims, backbone""",
+    "trials by status": """
+        select status, count(*) as trials, sum(epochs_run) as epochs, round(sum(total_seconds) / 3600, 2) as hours
+        from trials group by status order by trials desc, status""",
+    "trials by design": """
+        select design, count(distinct config_id) as configs, count(*) as trials, count(distinct seed) as seeds
+        from trials join configs using (config_id) group by design order by design""",
+}
+
+
+def describe(corpus: Corpus) -> str:
+    """Name, origin, size, datasets, backbones, trials and devices of `corpus`."""
+    manifest = corpus.manifest
+    size = sum(entry["bytes"] for entry in manifest["files"])
+    hours = corpus.sql("select coalesce(sum(total_seconds), 0) / 3600 from trials").rows()[0][0]
+    checkpoints = ", ".join(map(str, manifest["predictions"]["checkpoints"])) or "none"
+    lines = [
+        f"{corpus.name} {corpus.version}  ({corpus.root})",
+        f"hash         {corpus.hash}",
+        f"sealed by    corpus_builder {manifest['builder_version']}, schema version {manifest['schema_version']}",
+        f"size         {size / 1e6:.1f} MB in {len(manifest['files']) + 1} files",
+        f"epochs       {corpus.epochs}; predictions at: {checkpoints}",
+        f"cost         {hours:.1f} hours on {', '.join(manifest['devices']) or 'no device'}",
+    ]
+    for title, query in _TABLES.items():
+        lines += ["", title, str(corpus.sql(query))]
+    return "\n".join(lines)

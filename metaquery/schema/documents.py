@@ -1,0 +1,40 @@
+"""Where the schema files are, and checking a JSON document against one of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from metaquery.errors import InvalidInput
+
+MANIFEST = "corpus.json"  # the file that makes a directory a corpus
+SPACE = "space.json"
+SCHEMA_VERSION = 1
+
+
+@cache
+def schema_root() -> Path:
+    """Directory of the schema files: beside the packages in a checkout, inside `metaquery` in a wheel."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "schemas"
+    return installed if installed.is_dir() else package.parent / "schemas"
+
+
+@cache
+def _validator(name: str) -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(json.loads((schema_root() / f"{name}.schema.json").read_text()))
+
+
+def check_document(name: str, document: Mapping[str, Any], *, what: str, error: type[Exception] = InvalidInput) -> None:
+    """Raise `error` with every violation of `NAME.schema.json` in `document`, which the message calls `what`."""
+    problems = []
+    for violation in sorted(_validator(name).iter_errors(document), key=lambda v: list(map(str, v.absolute_path))):
+        where = ".".join(map(str, violation.absolute_path)) or "top level"
+        problems.append(f"{where}: {violation.message}")
+    if problems:
+        raise error(f"{what} does not follow {name}.schema.json: " + "; ".join(problems))

@@ -1,0 +1,133 @@
+"""Records that cross the boundaries between corpus, benchmark, optimizer and study."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal
+
+from metaquery.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from metaquery.space import Config, SearchSpace
+
+MAX_EPOCHS = 27  # full fidelity: Hyperband and DEHB rungs with eta 3 are exactly 1, 3, 9, 27
+
+Split = Literal["val", "test"]
+Charging = Literal["resume", "restart"]
+
+
+class Status(StrEnum):
+    """How a trial ended."""
+
+    COMPLETED = "completed"
+    EARLY_STOPPED = "early_stopped"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMED_OUT = "timed_out"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What an optimizer wants evaluated: `config` trained up to and including `epoch` (1-based).
+
+    `token` identifies this ask among all asks of one optimizer, so that the same config and epoch asked
+    twice stay two suggestions.
+    """
+
+    config: Config
+    epoch: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What an evaluation gave. Never holds test information.
+
+    `value` is the validation loss to minimise (for AUC: 1 - AUC), NaN where the trial did not reach the epoch.
+    `cost_seconds` is the trial's own training and evaluation time from its first epoch to the asked one (or to
+    where it ended).
+    """
+
+    value: float
+    cost_seconds: float
+    status: Status
+
+    @property
+    def ok(self) -> bool:
+        """Whether the value can be used."""
+        return math.isfinite(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One trial's epochs as a benchmark sees them.
+
+    `value` and `test` are losses to minimise, shape (epochs_run,); `seconds` is the cost of each epoch, shape
+    (epochs_run,); `status` says how the trial ended, `epochs_planned` how far it was meant to go and
+    `failure_seconds` what it spent beyond its last finished epoch (0 where it did not fail).
+    """
+
+    value: NDArray[np.float64]
+    test: NDArray[np.float64]
+    seconds: NDArray[np.float64]
+    status: Status
+    epochs_planned: int
+    failure_seconds: float = 0.0
+
+    @property
+    def epochs_run(self) -> int:
+        """Number of epochs that really ran."""
+        return len(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What an optimizer is told before its first ask.
+
+    `candidates` are the only configs that can be evaluated (a table's rows), or None where any config of
+    `space` can. `worst_loss` is the finite loss that a failed evaluation stands for.
+    """
+
+    space: SearchSpace
+    max_epochs: int
+    worst_loss: float
+    candidates: tuple[Config, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """When a study ends: after seconds, newly trained epochs or finished evaluations; at least one of them."""
+
+    seconds: float | None = None
+    epochs: int | None = None
+    trials: int | None = None
+
+    def __post_init__(self) -> None:
+        limits = {"seconds": self.seconds, "epochs": self.epochs, "trials": self.trials}
+        given = {name: limit for name, limit in limits.items() if limit is not None}
+        if not given:
+            raise InvalidInput("a budget needs at least one limit: expected seconds, epochs or trials, got none")
+        for name, limit in given.items():
+            if not (math.isfinite(limit) and limit > 0):
+                raise InvalidInput(f"budget {name} must be a positive number, got {limit!r}")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as `90`, `90s`, `45m`, `1.5h` or `2d`."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        seconds = float(number) * units[unit]
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise InvalidInput(
+            f"{text!r} is not a duration: expected a positive number with s, m, h or d, such as 45m or 1h"
+        )
+    return seconds

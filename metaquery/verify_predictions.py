@@ -1,0 +1,163 @@
+"""Checks that the stored predictions belong to the trials and give the metrics that the curves say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaquery.errors import MedCurvesError
+from metaquery.metrics import METRICS, auc, compute_all
+from metaquery.schema.predictions import CHECKPOINTS, FLOOR, SPLITS, checkpoint_epochs, predictions_path
+from metaquery.types import Split
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from metaquery.corpus import Corpus
+    from metaquery.predictions import FoldPredictions
+
+_ROUNDING = 2e-5  # curves hold metrics, up to 16 nats, in single precision
+_ECE_BINS = 15
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What the tables say about one trial: its metrics by epoch, in the order of epochs."""
+
+    trial_id: str
+    curve: list[dict[str, float | None]]
+
+
+def prediction_problems(corpus: Corpus, tables: Mapping[str, pa.Table]) -> Iterator[str]:
+    """One line for each fold that does not fit the tables, and each trial whose predictions contradict its curve."""
+    if not corpus.manifest["predictions"]["checkpoints"]:
+        return
+    trials, parts = _trials(tables), _parts(tables)
+    n_classes = dict(zip(*(tables["datasets"][name].to_pylist() for name in ("dataset", "n_classes")), strict=True))
+    folds_of: dict[str, set[int]] = {}
+    for dataset, fold in trials:
+        folds_of.setdefault(dataset, set()).add(fold)
+    rows = {entry["path"]: entry["rows"] for entry in corpus.manifest["files"]}
+    bound = float(corpus.manifest["predictions"]["max_log_probability_error"])
+    for name in sorted(name for name in rows if name.startswith("predictions/")):
+        if name not in {predictions_path(dataset) for dataset in folds_of}:
+            yield f"{name}: no trial of that dataset has an epoch"
+    for dataset in sorted(folds_of):
+        name = predictions_path(dataset)
+        if name not in rows:
+            yield f"{name}: the file is missing, trials of {dataset} have epochs"
+            continue
+        try:
+            file = corpus.prediction_file(dataset)
+            for fold in sorted(folds_of[dataset] | set(file.folds)):
+                if fold not in folds_of[dataset]:
+                    yield f"{name}: fold {fold} has predictions but no trials"
+                    continue
+                stored = file.fold(fold)
+                expected = {part: parts.get((dataset, fold, part)) for part in SPLITS}
+                found = [*_sample_problems(stored, expected), *_fold_problems(stored, trials[dataset, fold], bound)]
+                if stored.n_classes != n_classes.get(dataset):
+                    found.append(f"{stored.n_classes} classes, the table datasets says {n_classes.get(dataset)}")
+                yield from (f"{name}: fold {fold}: {problem}" for problem in found)
+            count = sum(len(file.fold(fold).trials) for fold in file.folds)
+            if count != rows[name]:
+                yield f"{name}: {count} trials, the manifest says {rows[name]}"
+        except MedCurvesError as error:
+            yield f"{name}: {error}"
+
+
+def _trials(tables: Mapping[str, pa.Table]) -> dict[tuple[str, int], list[_Trial]]:
+    """The trials with epochs by dataset and fold, in the order of the table."""
+    names = [f"{split}_{metric}" for split in SPLITS for metric in METRICS]
+    curves: dict[str, list[dict[str, float | None]]] = {}
+    for row in tables["curves"].select(["trial_id", *names]).to_pylist():
+        curves.setdefault(row.pop("trial_id"), []).append(row)
+    found: dict[tuple[str, int], list[_Trial]] = {}
+    for row in tables["trials"].select(["trial_id", "dataset", "fold"]).to_pylist():
+        if row["trial_id"] in curves:
+            found.setdefault((row["dataset"], row["fold"]), []).append(_Trial(row["trial_id"], curves[row["trial_id"]]))
+    return found
+
+
+def _parts(tables: Mapping[str, pa.Table]) -> dict[tuple[str, int, str], list[tuple[int, int]]]:
+    """Sample index and label of every sample, by dataset, fold and role, ascending."""
+    parts: dict[tuple[str, int, str], list[tuple[int, int]]] = {}
+    for row in tables["splits"].select(["dataset", "fold", "role", "sample", "label"]).to_pylist():
+        parts.setdefault((row["dataset"], row["fold"], row["role"]), []).append((row["sample"], row["label"]))
+    return {key: sorted(pairs) for key, pairs in parts.items()}
+
+
+def _sample_problems(stored: FoldPredictions, expected: Mapping[Split, Any]) -> Iterator[str]:
+    for split in SPLITS:
+        pairs = list(zip(stored.samples[split].tolist(), stored.labels[split].tolist(), strict=True))
+        if pairs != expected[split]:
+            yield f"the {split} samples or labels are not those of the table splits"
+
+
+def _fold_problems(stored: FoldPredictions, trials: list[_Trial], bound: float) -> Iterator[str]:
+    known = {trial.trial_id for trial in trials}
+    for trial_id in stored.rows:
+        if trial_id not in known:
+            yield f"trial {trial_id} has predictions but no curve"
+    for trial in trials:
+        if trial.trial_id not in stored.rows:
+            yield f"trial {trial.trial_id} has no predictions"
+            continue
+        row = stored.rows[trial.trial_id]
+        expected = checkpoint_epochs([epoch["val_auc"] for epoch in trial.curve])
+        if [expected.get(k, 0) for k in CHECKPOINTS] != stored.epochs[row].tolist():
+            yield f"trial {trial.trial_id}: its checkpoints are at {stored.epochs[row].tolist()}, expected {expected}"
+            continue
+        for split in SPLITS:
+            checked: dict[int, NDArray[np.float64]] = {}
+            for checkpoint, epoch in expected.items():
+                p = stored.read(row, CHECKPOINTS.index(checkpoint), split)
+                if epoch in checked and np.array_equal(p, checked[epoch]):
+                    continue  # best and last are mostly the same epoch as another
+                checked[epoch] = p
+                wrong = _contradictions(p, stored.labels[split], split, trial.curve[epoch - 1], bound)
+                if wrong:
+                    where = f"trial {trial.trial_id}: {split} predictions at {checkpoint} (epoch {epoch})"
+                    yield f"{where} contradict the curve: {', '.join(wrong)}"
+
+
+def _contradictions(
+    p: NDArray[np.float64], labels: NDArray[np.int64], split: Split, curve: Mapping[str, float | None], bound: float
+) -> list[str]:
+    """The metrics that differ from the curve's by more than quantisation can explain."""
+    if not np.isfinite(p).all():
+        return ["they are not numbers"]
+    wrong = []
+    for name, value in compute_all(labels, p).items():
+        said = curve[f"{split}_{name}"]
+        said = math.nan if said is None else said
+        gap = abs(value - said)
+        unlike = math.isnan(value) != math.isnan(said)
+        if unlike or (gap > _ROUNDING and gap > _tolerance(name, p, labels, value, bound)):
+            wrong.append(f"{name} is {value:.6g}, the curve says {said:.6g}")
+    return wrong
+
+
+def _tolerance(name: str, p: NDArray[np.float64], labels: NDArray[np.int64], value: float, bound: float) -> float:
+    """How far a metric of decoded probabilities can be from that of the original ones.
+
+    Each log-probability is off by at most `bound`. The most probable class is exact, so metrics of it are too.
+    """
+    if name == "loss":
+        return bound + _ROUNDING
+    if name == "auc":  # every pair closer than the error may have been in the other order, or tied
+        truth = np.arange(len(labels)), labels
+        low, high = np.maximum(p, FLOOR), np.maximum(p, FLOOR)
+        low[truth] *= math.exp(-2.0 * bound - _ROUNDING)
+        high[truth] *= math.exp(2.0 * bound + _ROUNDING)
+        return max(value - auc(labels, low), auc(labels, high) - value) + _ROUNDING
+    if name == "ece":  # a confidence beside an edge may have been in the other bin
+        scaled = p.max(axis=1) * _ECE_BINS
+        moved = np.abs(scaled - np.rint(scaled)) <= scaled * bound + _ROUNDING
+        return bound + 2.0 * float(moved.mean()) + _ROUNDING
+    return _ROUNDING
