@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from corpus_builder import __version__
 from corpus_builder.backbones.describe import backbone_row
+from corpus_builder.card import corpus_card
 from corpus_builder.execute.rundir import DATA_TABLES, RunDirectory
 from corpus_builder.plan import Plan, Unit
 from metaquery.errors import InvalidInput
@@ -55,6 +56,7 @@ def seal(root: Path, out: Path, *, partial: bool = False) -> Path:
         predictions=_predictions(run, finished),
         devices=sorted(set(trials["device"].to_pylist())),
         provenance={"study": dict(plan.study.document), "trials_planned": len(plan.trials)},
+        card=corpus_card(plan.study.document, tables),
     )
 
 

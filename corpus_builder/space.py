@@ -41,7 +41,7 @@ def search_space(backbones: Sequence[str]) -> SearchSpace:
             description="Update rule.",
         ),
         Hyperparameter(
-            "learning_rate",
+            "lr",
             "float",
             default=1e-3,
             low=1e-5,

@@ -9,6 +9,7 @@ import click
 
 from metaquery import __version__
 from metaquery.errors import run_cli
+from metaquery.result import FORMATS
 from metaquery.types import Budget, Charging, parse_duration
 
 
@@ -47,9 +48,7 @@ def verify(source: str) -> None:
 @cli.command()
 @click.argument("source")
 @click.argument("query")
-@click.option(
-    "--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), default="table", show_default=True
-)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write; needed for parquet.")
 def sql(source: str, query: str, form: str, out: Path | None) -> None:
     """Run a read-only SQL query (DuckDB) over the tables of a corpus."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -222,7 +222,7 @@ class Corpus:
 
     def _no_predictions(self, trial_id: str, epoch: Checkpoint, epochs: list[int]) -> InvalidInput:
         """Why `trial_id` has no predictions at `epoch`."""
-        if epoch not in ("best", "last") and (isinstance(epoch, bool | str) or not 1 <= epoch <= self.epochs):
+        if epoch not in ("best", "last") and not (_is_epoch(epoch) and 1 <= epoch <= self.epochs):
             return InvalidInput(f"epoch must be an integer from 1 to {self.epochs}, 'best' or 'last', got {epoch!r}")
         trial = self._trials.slice(list(self._trial_rows).index(trial_id), 1).to_pylist()[0]
         ran = trial["epochs_run"]
@@ -264,8 +264,12 @@ def _column(epoch: Checkpoint, epochs: NDArray[np.int32]) -> int | None:
     if isinstance(epoch, str):
         column = CHECKPOINTS.index(epoch) if epoch in CHECKPOINTS else None
         return None if column is None or epochs[column] == 0 else column
-    found = np.flatnonzero(epochs == epoch) if epoch > 0 else epochs[:0]
+    found = np.flatnonzero(epochs == epoch) if _is_epoch(epoch) and epoch > 0 else epochs[:0]
     return int(found[0]) if len(found) else None
+
+
+def _is_epoch(value: object) -> TypeGuard[int]:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _decoded(read: Any, path: Path) -> Any:
@@ -274,5 +278,5 @@ def _decoded(read: Any, path: Path) -> Any:
 
     try:
         return read()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: a name that is not text
         raise CorpusError(f"{path} cannot be read ({error}): run  metaquery verify  on the corpus") from error

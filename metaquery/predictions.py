@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaquery.errors import CorpusError
-from metaquery.schema.predictions import CHECKPOINTS, MISSING, SPLITS, decode
+from metaquery.schema.predictions import CHECKPOINTS, MISSING, SPLITS, Checkpoint, decode
 from metaquery.types import Split
 
 _LOCAL_HEADER = struct.Struct("<26xHH")  # lengths of name and extra field, behind which the content begins
@@ -213,7 +213,16 @@ class FoldPredictions:
 
     def read(self, row: int, column: int, split: Split) -> NDArray[np.float64]:
         """Class probabilities, shape (n, n_classes), of the trial in `row` at the checkpoint in `column`."""
+        return self._decode(self.file.read_trial(self._levels[split], row), row, column, split)
+
+    def read_all(self, row: int, split: Split) -> dict[Checkpoint, NDArray[np.float64]]:
+        """Class probabilities, shape (n, n_classes), of the trial in `row` at every checkpoint that is stored."""
+        levels = self.file.read_trial(self._levels[split], row)
+        stored = np.flatnonzero(self.epochs[row])
+        return {CHECKPOINTS[column]: self._decode(levels, row, int(column), split) for column in stored}
+
+    def _decode(self, levels: NDArray[np.uint16], row: int, column: int, split: Split) -> NDArray[np.float64]:
         step = float(self._steps[split][row, column])
         if not 0.0 < step < math.inf:
             raise self.file.damaged(f"the step of {self.name} {split} [{row}, {column}] is {step}")
-        return decode(self.file.read_trial(self._levels[split], row)[column], step)
+        return decode(levels[column], step)

@@ -246,7 +246,17 @@ class SearchSpace:
             kind: Kind = "categorical" if hp.kind == "categorical" else "ordinal"
             values = hp.grid_values
             default = hp.default if hp.default in values else values[len(values) // 2]
-            reduced.append(replace(hp, kind=kind, choices=values, default=default, grid=values, log=False))
+            reduced.append(
+                Hyperparameter(
+                    hp.name,
+                    kind,
+                    default,
+                    choices=values,
+                    grid=values,
+                    condition=hp.condition,
+                    description=hp.description,
+                )
+            )
         return self._with_hyperparameters(reduced)
 
     def restrict(self, name: str, values: Sequence[Value]) -> SearchSpace:

@@ -92,7 +92,7 @@ def _read_tables(corpus: Corpus) -> tuple[dict[str, pa.Table], list[str]]:
         try:
             data = pq.ParquetFile(corpus.path(file), page_checksum_verification=True).read()
             data.validate(full=True)  # offsets and UTF-8, which reading does not check
-        except (OSError, pa.ArrowException, MedCurvesError) as error:
+        except (OSError, ValueError, pa.ArrowException, MedCurvesError) as error:  # ValueError: a name that is not text
             problems.append(f"{file}: it cannot be read ({' '.join(str(error).split())})")
             continue
         tables[name] = data

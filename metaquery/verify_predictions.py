@@ -115,8 +115,8 @@ def _fold_problems(stored: FoldPredictions, trials: list[_Trial], bound: float) 
             continue
         for split in SPLITS:
             checked: dict[int, NDArray[np.float64]] = {}
-            for checkpoint, epoch in expected.items():
-                p = stored.read(row, CHECKPOINTS.index(checkpoint), split)
+            for checkpoint, p in stored.read_all(row, split).items():
+                epoch = expected[checkpoint]
                 if epoch in checked and np.array_equal(p, checked[epoch]):
                     continue  # best and last are mostly the same epoch as another
                 checked[epoch] = p

@@ -15,7 +15,7 @@ metaquery verify demo/corpus
 
 echo "== 3/4 Ask it"
 metaquery sql demo/corpus "
-    select optimizer, learning_rate, round(max(val_auc), 3) as best_val_auc, round(sum(train_seconds), 2) as train_seconds
+    select optimizer, lr, round(max(val_auc), 3) as best_val_auc, round(sum(train_seconds), 2) as train_seconds
     from curves join trials using (trial_id) join configs using (config_id)
     group by all order by best_val_auc desc"
 

@@ -38,7 +38,9 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(script: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
         line = [str(Path(sys.executable).with_name(script)), *map(str, arguments)]
         environment = {**os.environ, "COLUMNS": "160", **options.pop("env", {})}
-        return subprocess.run(line, capture_output=True, text=True, timeout=300, env=environment, check=False, **options)
+        return subprocess.run(
+            line, capture_output=True, text=True, timeout=300, env=environment, check=False, **options
+        )
 
     return run
 

@@ -17,11 +17,11 @@ def build_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": float(config["weight_decay"])},
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    learning_rate = float(config["learning_rate"])
+    peak = float(config["lr"])
     if config["optimizer"] == "adamw":
-        return torch.optim.AdamW(groups, lr=learning_rate)
+        return torch.optim.AdamW(groups, lr=peak)
     momentum = float(config["momentum"])
-    return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0)
+    return torch.optim.SGD(groups, lr=peak, momentum=momentum, nesterov=momentum > 0)
 
 
 def learning_rate_at(config: Config, step: int, steps_per_epoch: int, epochs: int) -> float:
@@ -29,7 +29,7 @@ def learning_rate_at(config: Config, step: int, steps_per_epoch: int, epochs: in
 
     Linear warm-up, then constant or half a cosine (Loshchilov and Hutter, ICLR 2017, without restarts).
     """
-    peak = float(config["learning_rate"])
+    peak = float(config["lr"])
     warmup = int(config["warmup_epochs"]) * steps_per_epoch
     if step < warmup:
         return peak * (step + 1) / warmup

@@ -1,6 +1,6 @@
 """Comparing optimizers: protocols, measures, and `evaluate`, which runs and summarises the studies."""
 
-from metaquery.evaluation.evaluate import evaluate
-from metaquery.evaluation.evaluation import Evaluation
+from metaquery.evaluation.compare import evaluate
+from metaquery.evaluation.outcome import Evaluation
 
 __all__ = ["Evaluation", "evaluate"]

@@ -65,7 +65,7 @@ def _clear(gap: Band, analysis: Analysis) -> bool:
 def _sure(gap: Band, analysis: Analysis) -> str:
     n, kind = analysis.units
     if np.isnan(gap.low):
-        return f"With one of the {kind} there is no interval, so nothing can be said about chance."
+        return "With a single dataset and seed there is no interval, so nothing can be said about chance."
     if gap.low <= 0:
         return "The interval includes zero: the difference is not distinguishable from noise."
     if n < MIN_UNITS:

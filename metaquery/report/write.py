@@ -11,14 +11,14 @@ from metaquery.report.page import page
 from metaquery.report.tables import leaderboard, to_markdown
 
 if TYPE_CHECKING:
-    from metaquery.evaluation.evaluation import Evaluation
+    from metaquery.evaluation.outcome import Evaluation
 
 
 def write_report(evaluation: Evaluation, directory: Path) -> Path:
     """Write everything to `directory`, replacing an earlier evaluation there; the path of the page."""
     import pyarrow.parquet
 
-    from metaquery.evaluation.evaluation import ENTRIES, PROVENANCE, RESULTS
+    from metaquery.evaluation.outcome import ENTRIES, PROVENANCE, RESULTS
 
     analysis = evaluation.analysis
     with new_directory(directory, marker=PROVENANCE, entries=ENTRIES) as new:

@@ -66,9 +66,10 @@ def sound_tables(tables: Mapping[str, pa.Table], space: SearchSpace | None) -> t
 
 def _frame(data: pa.Table) -> pl.DataFrame:
     import polars as pl
+    import pyarrow as pa
 
-    frame = pl.from_arrow(data)
-    return frame if isinstance(frame, pl.DataFrame) else frame.to_frame()
+    plain = pa.table({name: data[name] for name in data.column_names})  # polars panics at metadata that is not text
+    return pl.DataFrame(pl.from_arrow(plain))
 
 
 def _schema_problems(found: pa.Schema, expected: pa.Schema) -> Iterator[str]:

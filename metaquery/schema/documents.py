@@ -12,6 +12,7 @@ from metaquery.errors import InvalidInput
 
 MANIFEST = "corpus.json"  # the file that makes a directory a corpus
 SPACE = "space.json"
+CARD = "README.md"  # the data card, where a corpus has one
 SCHEMA_VERSION = 1
 
 

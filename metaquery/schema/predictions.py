@@ -24,7 +24,7 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (1, 3, 9, 27, "best", "last")
 SPLITS: tuple[Split, ...] = ("val", "test")
 
 FLOOR = 1e-7  # a class less probable than this share of the most probable one is stored as this share of it
-LEVELS = 2**14 - 1
+LEVELS = 2**16 - 2
 MISSING = 2**16 - 1  # every level of a checkpoint that is not stored
 _SMALLEST_STEP = 1e-12  # below it, exp(-step) would round to 1 and the most probable class could change
 

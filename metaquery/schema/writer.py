@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from metaquery.errors import InvalidData, InvalidInput
 from metaquery.schema.checks import problems_of_tables
-from metaquery.schema.documents import MANIFEST, SCHEMA_VERSION, SPACE, check_document
+from metaquery.schema.documents import CARD, MANIFEST, SCHEMA_VERSION, SPACE, check_document
 from metaquery.schema.parquet import sort_tables, write_parquet
 from metaquery.schema.prediction_writer import write_predictions
 from metaquery.schema.predictions import CHECKPOINTS, MAX_LOG_PROBABILITY_ERROR, TrialPredictions
@@ -38,13 +38,14 @@ def write_corpus(
     predictions: Iterable[TrialPredictions] | None,
     devices: Sequence[str],
     provenance: Mapping[str, Any],
+    card: str | None = None,
 ) -> Path:
     """Write a sealed corpus to `out` and return it; the same input gives the same bytes.
 
     `tables` are all tables of the schema, rows in any order; `predictions` those of every trial with an epoch, in
-    any order, or None for a corpus that stores none. Everything is written beside `out` under a temporary name and
-    renamed once, so that `out` is either whole or not there. An `out` that already holds exactly this corpus is left
-    as it is.
+    any order, or None for a corpus that stores none; `card` is the text of its README.md. Everything is written
+    beside `out` under a temporary name and renamed once, so that `out` is either whole or not there. An `out` that
+    already holds exactly this corpus is left as it is.
 
     Raises InvalidData where the tables or predictions break the schema, InvalidInput where `out` is something else.
     """
@@ -63,6 +64,9 @@ def write_corpus(
         scratch.mkdir()
         rows: dict[str, int | None] = {SPACE: None}
         (root / SPACE).write_bytes(_json(space.to_json()))
+        if card is not None:
+            rows[CARD] = None
+            (root / CARD).write_text(card, encoding="utf-8")
         schemas = {table: schema_of(table, space) for table in TABLE_NAMES}
         ordered = sort_tables({table: tables[table].select(s.names).cast(s) for table, s in schemas.items()})
         for table, data in ordered.items():

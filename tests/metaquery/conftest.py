@@ -27,3 +27,9 @@ def corpus(corpus_path: Path) -> mq.Corpus:
 def corpus_copy(corpus_path: Path, tmp_path: Path) -> Path:
     """A copy of the shared corpus to damage."""
     return Path(shutil.copytree(corpus_path, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def evaluation(corpus_path: Path) -> mq.Evaluation:
+    """Random search and DEHB compared on the shared corpus with three seeds."""
+    return mq.evaluate(mq.open(corpus_path), ["random", "dehb"], budget=mq.Budget(seconds=900), seeds=3, workers=2)

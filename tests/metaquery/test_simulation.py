@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -21,7 +22,10 @@ def test_jobs_finish_in_time_order_and_ties_in_start_order() -> None:
 
     done = simulation.advance()
 
-    assert [(run.job, run.worker, run.start, run.finish) for run in done] == [("first", 1, 0.0, 2.0), ("second", 2, 0.0, 2.0)]
+    assert [(run.job, run.worker, run.start, run.finish) for run in done] == [
+        ("first", 1, 0.0, 2.0),
+        ("second", 2, 0.0, 2.0),
+    ]
     assert simulation.now == 2.0
     simulation.start("third", 1.0)  # the free worker with the lowest number
     (third,) = simulation.advance()
@@ -50,6 +54,6 @@ def test_no_worker_does_two_things_at_once_and_none_idles_needlessly(workers: in
     assert [run.finish for run in runs] == sorted(run.finish for run in runs)
     for worker in range(workers):
         own = sorted((run.start, run.finish) for run in runs if run.worker == worker)
-        assert all(finish <= start for (_, finish), (start, _) in zip(own, own[1:], strict=False))
+        assert all(finish <= start for (_, finish), (start, _) in itertools.pairwise(own))
     if len(durations) <= workers:
         assert all(run.start == 0.0 for run in runs)

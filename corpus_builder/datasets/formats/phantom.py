@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _N_SPICULES = 14
 
 
-def read(card: Card, data_root: Path | None) -> RawDataset:
-    """Generate samples from `card.generator`, with the counts of classes and groups of `card`; needs no `data_root`.
+def read(card: Card, _data_root: Path | None) -> RawDataset:
+    """Generate samples from `card.generator`, with the counts of classes and groups of `card`; needs no data root.
 
     The first class has smooth lesions, every other one spiculated lesions. The same card gives the same bytes.
     """

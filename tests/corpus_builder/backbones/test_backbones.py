@@ -60,7 +60,7 @@ def test_freezing_fixes_the_first_stages_and_nothing_else(name):
             with torch.no_grad():
                 for p in backbone.parameters():
                     if p.grad is not None:
-                        p -= 0.1 * p.grad
+                        p.sub_(0.1 * p.grad)
         after = backbone.state_dict()
         for number, stage in enumerate(backbone.stages):
             keys = [key for key in before if key.startswith(f"stages.{stage}.")]
@@ -120,7 +120,7 @@ class TestDamagedWeights:
             build(backbone_spec(self.NAME), None)
 
     def test_missing_file(self, tmp_path):
-        with pytest.raises(InvalidInput, match="not found: expected .*safetensors"):
+        with pytest.raises(InvalidInput, match=r"not found: expected .*safetensors"):
             build(backbone_spec(self.NAME), tmp_path)
 
     def test_another_file_under_its_name(self, tmp_path):
@@ -142,7 +142,9 @@ class TestDamagedWeights:
         tensors["stage9.weight"] = tensors.pop("stage2.0.branch_main.0.weight")
         path = tmp_path / "weights.safetensors"
         save_file(tensors, path)
-        with pytest.raises(InvalidData, match=r"missing \['stages.stage2.0.branch_main.0.weight'\].*unknown \['stages.stage9"):
+        with pytest.raises(
+            InvalidData, match=r"missing \['stages.stage2.0.branch_main.0.weight'\].*unknown \['stages.stage9"
+        ):
             build(self.spec_for(path), tmp_path)
 
 

@@ -42,7 +42,7 @@ class TestSpace:
 
 class TestSchedule:
     def test_cosine_with_warm_up_by_hand(self):
-        c = config(learning_rate=0.01, schedule="cosine", warmup_epochs=1)
+        c = config(lr=0.01, schedule="cosine", warmup_epochs=1)
         rates = [learning_rate_at(c, step, 4, 5) for step in range(20)]
         assert rates[:4] == pytest.approx([0.0025, 0.005, 0.0075, 0.01])
         assert rates[4] == pytest.approx(0.01)
@@ -50,7 +50,7 @@ class TestSchedule:
         assert rates[19] == pytest.approx(0.01 * 0.5 * (1 + math.cos(math.pi * 15 / 16)))
 
     def test_none_stays_at_the_peak(self):
-        c = config(learning_rate=0.01, schedule="none", warmup_epochs=0)
+        c = config(lr=0.01, schedule="none", warmup_epochs=0)
         assert {learning_rate_at(c, step, 4, 5) for step in range(20)} == {0.01}
 
 
@@ -107,7 +107,9 @@ class TestImages:
 
     def test_grey_is_repeated_and_colour_is_averaged(self):
         grey = self.images(1)
-        assert torch.equal(to_input(grey.float(), backbone_spec("shufflenetv2_x0_5.imagenet"))[:, 2], grey[:, 0].float() / 255)
+        assert torch.equal(
+            to_input(grey.float(), backbone_spec("shufflenetv2_x0_5.imagenet"))[:, 2], grey[:, 0].float() / 255
+        )
         colour = self.images(3).float()
         spec = backbone_spec("tiny_2d.scratch")
         assert torch.equal(to_input(colour, spec), to_input(colour.mean(dim=1, keepdim=True), spec))
@@ -137,3 +139,10 @@ def test_dropout_acts_in_training_only():
     assert torch.equal(model(x), model(x))
     model.head.train()
     assert not torch.equal(model(x), model(x))
+
+
+def test_no_hyperparameter_is_called_like_a_column_it_would_be_joined_with():
+    from metaquery.schema import TABLE_NAMES, table
+
+    columns = {c.name for name in TABLE_NAMES for c in table(name).columns} - {"backbone"}  # backbone is a key
+    assert not columns & set(SPACE.by_name)

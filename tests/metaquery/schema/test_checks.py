@@ -44,7 +44,11 @@ def test_a_sound_corpus_has_no_problem(content: dict[str, Any]) -> None:
 
 
 BROKEN: list[tuple[str, Callable[[list[Row]], Any], str]] = [
-    ("datasets", put(0, n_classes=3, task="multiclass"), "datasets: class_names does not have n_classes names in alpha"),
+    (
+        "datasets",
+        put(0, n_classes=3, task="multiclass"),
+        "datasets: class_names does not have n_classes names in alpha",
+    ),
     ("datasets", put(0, task="multiclass"), "datasets: task contradicts n_classes in alpha"),
     ("datasets", put(0, shape=[16]), "datasets: shape does not have n_dims numbers in alpha"),
     ("datasets", put(0, oncology="maybe"), "datasets: oncology is 'maybe' in alpha, expected one of"),
@@ -170,7 +174,9 @@ def test_without_a_space_configs_are_not_checked(content: dict[str, Any]) -> Non
 
 
 def test_many_offenders_are_counted_not_listed(content: dict[str, Any]) -> None:
-    found = problems(content, curves=edited(content["tables"]["curves"], lambda rows: [r.update(val_f1=7) for r in rows]))
+    found = problems(
+        content, curves=edited(content["tables"]["curves"], lambda rows: [r.update(val_f1=7) for r in rows])
+    )
     assert len(found) == 1
     assert found[0].count("/") == 3
     assert " more" in found[0]

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -33,6 +33,7 @@ def probabilities(draw: st.DrawFn) -> NDArray[np.floating]:
     return (p / p.sum(axis=1, keepdims=True)).astype(draw(st.sampled_from([np.float32, np.float64])))
 
 
+@settings(max_examples=300, deadline=None)
 @given(probabilities())
 def test_round_trip(p: NDArray[np.floating]) -> None:
     levels, step = encode(p)

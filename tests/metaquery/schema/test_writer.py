@@ -79,9 +79,7 @@ def test_trials_and_curves_have_one_order(tmp_path: Path, content: Content) -> N
     trials = corpus.table("trials")
     keys = list(zip(*(trials[name].to_pylist() for name in ("dataset", "fold", "config_id", "seed")), strict=True))
     assert keys == sorted(keys)
-    expected = [
-        (row["trial_id"], epoch) for row in trials.to_pylist() for epoch in range(1, row["epochs_run"] + 1)
-    ]
+    expected = [(row["trial_id"], epoch) for row in trials.to_pylist() for epoch in range(1, row["epochs_run"] + 1)]
     curves = corpus.table("curves")
     assert list(zip(curves["trial_id"].to_pylist(), curves["epoch"].to_pylist(), strict=True)) == expected
 
@@ -127,6 +125,14 @@ def test_without_predictions(tmp_path: Path, content: Content) -> None:
     assert verify(root) == []
     with pytest.raises(InvalidInput, match="stores no predictions of alpha"):
         corpus.predictions(content["predictions"][0].trial_id)
+
+
+def test_card(tmp_path: Path, content: Content) -> None:
+    root = seal(tmp_path / "out", content, card="# Ünïcode\n")
+    assert (root / "README.md").read_text(encoding="utf-8") == "# Ünïcode\n"
+    assert verify(root) == []
+    (root / "README.md").write_text("changed")
+    assert verify(root) != []
 
 
 def test_sealing_again_is_harmless(tmp_path: Path, content: Content) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from metaquery.errors import InvalidInput
-from metaquery.evaluation.evaluation import Evaluation
 from metaquery.evaluation.measures import normalised_regret
+from metaquery.evaluation.outcome import Evaluation
 from metaquery.evaluation.progress import progress as show_progress
 from metaquery.evaluation.protocols import PROTOCOLS, Fold, folds
 from metaquery.optimizers import optimizer
@@ -91,7 +91,11 @@ def evaluate(
         "kind": "evaluation",
         "corpus": {"name": corpus.name, "version": corpus.version, "hash": corpus.hash},
         "benchmark": {key: value for key, value in first.stamp.items() if key != "dataset"},
-        "protocol": {"name": protocol, "description": PROTOCOLS[protocol], "folds": [asdict(f) for f in plan]},
+        "protocol": {
+            "name": protocol,
+            "description": PROTOCOLS[protocol],
+            "folds": [{"test": f.test, "train": list(f.train)} for f in plan],
+        },
         "datasets": [
             {"dataset": name, "family": families[name], **_in_metric(bench, ranges[name])}
             for name, bench in benches.items()

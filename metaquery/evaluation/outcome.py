@@ -37,10 +37,11 @@ class Evaluation:
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]], provenance: Mapping[str, Any]) -> Evaluation:
-        """Build it from rows with the columns of `results`."""
+        """Build it from rows with the columns of `results`; equal to what `load` reads back."""
         import pyarrow as pa
 
-        return cls(pa.Table.from_pylist([dict(row) for row in rows], schema=_schema()), provenance)
+        plain = json.loads(json.dumps(provenance, sort_keys=True))
+        return cls(pa.Table.from_pylist([dict(row) for row in rows], schema=_schema()), plain)
 
     @classmethod
     def load(cls, directory: str | Path) -> Evaluation:

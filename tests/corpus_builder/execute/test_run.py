@@ -1,0 +1,227 @@
+"""A run loses nothing: killed and resumed, in one process or several, with damaged shards or a second runner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import assert_one_line_error
+from phantom_study import write_study
+
+from corpus_builder.execute import RunDirectory
+
+COSTS = {"train_seconds", "eval_seconds"}
+
+
+def curves(root: Path) -> dict[str, list[dict[str, object]]]:
+    """Curves and predictions of every finished trial, without what the clock decides."""
+    run = RunDirectory.open(root)
+    found = {}
+    for unit in run.plan.units:
+        if run.shard_path(unit).exists():
+            for row in run.read_shard(unit).to_pylist():
+                epochs = [{k: v for k, v in epoch.items() if k not in COSTS} for epoch in row["curve"]]
+                assert row["trial_id"] not in found, "a trial was run twice"
+                found[row["trial_id"]] = [*epochs, row["predictions"], row["status"]]
+    return found
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, command):
+    """A plan, and a run of it that nothing disturbed."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    study = write_study(root / "study.yaml")
+    done = command("corpus-builder", "plan", study, "--out", root / "plan.parquet")
+    assert done.returncode == 0, done.stderr
+    assert "6 trials of 3 epochs in 6 units" in done.stdout
+    done = command("corpus-builder", "run", root / "plan.parquet", "--run-dir", root / "run")
+    assert done.returncode == 0, done.stderr
+    assert "6 completed" in done.stdout
+    return root
+
+
+def test_running_a_finished_plan_does_nothing(undisturbed, command):
+    before = {path: path.stat().st_mtime_ns for path in (undisturbed / "run" / "shards").iterdir()}
+    done = command("corpus-builder", "run", undisturbed / "plan.parquet", "--run-dir", undisturbed / "run")
+    assert "nothing was left to do" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in (undisturbed / "run" / "shards").iterdir()} == before
+
+
+def test_status_counts_what_is_finished(undisturbed, command):
+    done = command("corpus-builder", "status", undisturbed / "run")
+    assert done.stdout.split()[-5:] == ["phantom_nodules3d", "tiny_3d.scratch", "6", "6", "0"]
+
+
+def test_two_processes_give_the_same_curves(undisturbed, command, tmp_path):
+    done = command("corpus-builder", "run", undisturbed / "plan.parquet", "--run-dir", tmp_path / "run", "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    assert curves(tmp_path / "run") == curves(undisturbed / "run")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_and_resumed_it_has_exactly_the_planned_trials(undisturbed, command, tmp_path, workers):
+    """SIGKILL to the whole process group as soon as the first shard is there, twice, then run to the end."""
+    line = [str(Path(sys.executable).with_name("corpus-builder")), "run", str(undisturbed / "plan.parquet")]
+    line += ["--run-dir", str(tmp_path / "run"), "--workers", str(workers)]
+    for kill_at in (1, 3):
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        shards = tmp_path / "run" / "shards"
+        deadline = time.monotonic() + 120
+        while len(list(shards.glob("*.parquet"))) < kill_at and process.poll() is None:
+            assert time.monotonic() < deadline, "no shard appeared"
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert len(curves(tmp_path / "run")) > 0
+    (tmp_path / "run" / "shards" / "left.parquet.partial-0000").write_bytes(b"half")  # what a kill in a write leaves
+    done = command("corpus-builder", *line[1:])
+    assert done.returncode == 0, done.stderr
+    assert curves(tmp_path / "run") == curves(undisturbed / "run")
+    assert not list((tmp_path / "run").rglob("*.partial-*"))
+
+
+def test_a_damaged_shard_is_set_aside_and_its_trials_run_again(undisturbed, command, tmp_path):
+    run = copy_run(undisturbed / "run", tmp_path / "run")
+    shard = sorted((run / "shards").iterdir())[2]
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    shard.write_bytes(bytes(data))
+    refused = command("corpus-builder", "seal", run, "--out", tmp_path / "corpus")
+    assert_one_line_error(refused, "damaged", shard.name, "run the plan again")
+    done = command("corpus-builder", "run", undisturbed / "plan.parquet", "--run-dir", run)
+    assert done.returncode == 0, done.stderr
+    assert "set aside a damaged shard" in done.stderr
+    assert "1 completed" in done.stdout
+    assert curves(run) == curves(undisturbed / "run")
+
+
+def copy_run(source: Path, target: Path) -> Path:
+    import shutil
+
+    shutil.copytree(source, target)
+    return target
+
+
+def test_a_second_runner_is_refused(undisturbed, command, tmp_path):
+    run = copy_run(undisturbed / "run", tmp_path / "run")
+    opened = RunDirectory.open(run)
+    with opened.lock():
+        refused = command("corpus-builder", "run", undisturbed / "plan.parquet", "--run-dir", run)
+    assert_one_line_error(refused, "is being run by another process")
+
+
+def test_interrupted_it_says_how_to_go_on(undisturbed, tmp_path):
+    line = [str(Path(sys.executable).with_name("corpus-builder")), "run", str(undisturbed / "plan.parquet")]
+    process = subprocess.Popen(
+        [*line, "--run-dir", str(tmp_path / "run"), "--workers", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    shards = tmp_path / "run" / "shards"
+    deadline = time.monotonic() + 120
+    while not list(shards.glob("*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again to resume" in stderr
+    assert "Traceback" not in stderr
+
+
+class TestBadInput:
+    """One line, exit code 2, nothing written."""
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"datasets": ["phantom_nodules"]}, ["unknown dataset 'phantom_nodules'", "phantom_nodules3d"]),
+            ({"backbones": ["tiny_3d"]}, ["unknown backbone 'tiny_3d'", "tiny_3d.scratch"]),
+            ({"backbones": ["tiny_2d.scratch"]}, ["no backbone takes 3-D images"]),
+            ({"image_size": {"2d": [8, 8]}}, ["image_size needs 3d"]),
+            ({"epochs": 28}, ["epochs: 28 is greater than the maximum of 27"]),
+            ({"epochs": 0, "seeds": []}, ["epochs: 0 is less than", "seeds: []"]),
+            ({"epoch": 3}, ["'epoch' was unexpected"]),
+            ({"designs": {}}, ["designs"]),
+        ],
+    )
+    def test_a_study(self, command, tmp_path, changes, words):
+        study = write_study(tmp_path / "study.yaml", **changes)
+        assert_one_line_error(command("corpus-builder", "plan", study, "--out", tmp_path / "p.parquet"), *words)
+        assert not (tmp_path / "p.parquet").exists()
+
+    def test_a_study_that_is_not_yaml_or_not_there(self, command, tmp_path):
+        (tmp_path / "s.yaml").write_text("name: [")
+        assert_one_line_error(
+            command("corpus-builder", "plan", tmp_path / "s.yaml", "--out", tmp_path / "p"), "not YAML"
+        )
+        assert_one_line_error(command("corpus-builder", "plan", tmp_path / "t.yaml", "--out", tmp_path / "p"), "t.yaml")
+
+    def test_a_file_that_is_no_plan(self, command, tmp_path):
+        (tmp_path / "p.parquet").write_bytes(b"PAR1 nothing")
+        done = command("corpus-builder", "run", tmp_path / "p.parquet", "--run-dir", tmp_path / "run")
+        assert_one_line_error(done, "is not a plan", "corpus-builder plan")
+        assert not (tmp_path / "run").exists()
+
+    def test_a_plan_whose_trials_were_changed(self, undisturbed, command, tmp_path):
+        table = pq.read_table(undisturbed / "plan.parquet")
+        index = table.schema.get_field_index("seed")
+        changed = table.set_column(index, table.schema.field("seed"), [[7] * len(table)])
+        pq.write_table(changed, tmp_path / "p.parquet")
+        done = command("corpus-builder", "run", tmp_path / "p.parquet", "--run-dir", tmp_path / "run")
+        assert_one_line_error(done, "is not what its columns say")
+
+    def test_missing_data_and_weights(self, command, tmp_path):
+        study = write_study(
+            tmp_path / "s.yaml",
+            datasets=["head_ct_hemorrhage"],
+            backbones=["resnet20.cifar10"],
+            image_size={"2d": [16, 16]},
+        )
+        assert command("corpus-builder", "plan", study, "--out", tmp_path / "p.parquet").returncode == 0
+        bare = {"MEDCURVES_DATA": "", "MEDCURVES_WEIGHTS": ""}
+        done = command("corpus-builder", "run", tmp_path / "p.parquet", "--run-dir", tmp_path / "run", env=bare)
+        assert_one_line_error(done, "resnet20.cifar10", "--weights-root")
+        assert not (tmp_path / "run").exists()
+
+    def test_data_that_are_not_there(self, command, tmp_path):
+        study = write_study(
+            tmp_path / "s.yaml",
+            datasets=["head_ct_hemorrhage"],
+            backbones=["tiny_2d.scratch"],
+            image_size={"2d": [16, 16]},
+        )
+        assert command("corpus-builder", "plan", study, "--out", tmp_path / "p.parquet").returncode == 0
+        arguments = ("run", tmp_path / "p.parquet", "--run-dir", tmp_path / "run", "--data-root", tmp_path)
+        done = command("corpus-builder", *arguments)
+        assert_one_line_error(done, "head_ct_hemorrhage", "data.npz", "--data-root")
+        folder = tmp_path / "head_ct_hemorrhage"
+        folder.mkdir()
+        (folder / "data.npz").write_bytes(b"PK\x03\x04 truncated")
+        assert_one_line_error(command("corpus-builder", *arguments), "data.npz")
+        assert not (tmp_path / "run").exists()
+
+    def test_a_device_that_is_not_here(self, undisturbed, command, tmp_path):
+        for device, words in (("tpu", "unknown device"), ("cuda:99", "is not here")):
+            arguments = ("run", undisturbed / "plan.parquet", "--run-dir", tmp_path / "run", "--device", device)
+            assert_one_line_error(command("corpus-builder", *arguments), words)
+        assert not (tmp_path / "run").exists()
+
+    def test_a_directory_of_something_else(self, undisturbed, command, tmp_path):
+        (tmp_path / "letter.txt").write_text("dear")
+        done = command("corpus-builder", "run", undisturbed / "plan.parquet", "--run-dir", tmp_path)
+        assert_one_line_error(done, "not a run directory and not empty")
+        assert_one_line_error(command("corpus-builder", "status", tmp_path), "not a run directory")
+
+    def test_another_plan_in_the_same_directory(self, undisturbed, command, tmp_path):
+        study = write_study(tmp_path / "s.yaml", seeds=[1])
+        assert command("corpus-builder", "plan", study, "--out", tmp_path / "p.parquet").returncode == 0
+        done = command("corpus-builder", "run", tmp_path / "p.parquet", "--run-dir", undisturbed / "run")
+        assert_one_line_error(done, "was begun for another plan")
