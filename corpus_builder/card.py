@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 def corpus_card(study: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> str:
     """The card (Markdown with YAML front matter) of a corpus made from `study`, its tables in `tables`."""
     rows = {name: tables[name].to_pylist() for name in TABLE_NAMES if name not in ("curves", "splits")}
+    rows["datasets"].sort(key=itemgetter("dataset"))
+    rows["backbones"].sort(key=itemgetter("backbone"))
     trials = rows["trials"]
     seconds = sum(trial["total_seconds"] for trial in trials)
     spent = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"
@@ -41,7 +44,7 @@ def corpus_card(study: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> str
         "## How it was made",
         _making(trials),
         "The study, which `corpus-builder plan` turns into exactly these trials:",
-        f"```yaml\n{yaml.safe_dump(_recipe_of(study), sort_keys=False, default_flow_style=None, width=100)}```",
+        f"```yaml\n{yaml.safe_dump(_recipe_of(study), sort_keys=True, default_flow_style=None, width=100)}```",
         "## Datasets",
         _datasets(rows["datasets"], tables["splits"]),
         "## Backbones",

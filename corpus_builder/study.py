@@ -84,6 +84,8 @@ class Study:
         cards = tuple(load_card(name) for name in document["datasets"])
         for name in document["backbones"]:
             backbone_spec(name)
+        if len({card.name for card in cards}) < len(cards):
+            raise InvalidInput(f"{what}: two of its data cards define a dataset of the same name; rename one of them")
         study = cls(document, cards, tuple(document["backbones"]))
         for card in cards:
             if f"{card.n_dims}d" not in document["image_size"]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import metaquery as mq
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
@@ -73,3 +75,8 @@ def test_python_blocks_run(workplace, monkeypatch, capsys):
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_the_size_of_the_bundled_corpus_is_the_one_readme_gives():
+    trials = mq.open("mini").table("trials")
+    assert f"{len(trials)} trials of {max(trials['epochs_planned'].to_pylist())} epochs" in README

@@ -58,6 +58,9 @@ class Card:
     keys: Mapping[str, str] = field(default_factory=dict)
     generator: Mapping[str, Any] = field(default_factory=dict)
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.files))  # the mappings cannot be hashed; equal cards still hash alike
+
 
 @cache
 def cards_root() -> Path:

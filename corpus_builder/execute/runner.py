@@ -81,7 +81,7 @@ def _describe(plan: Plan, dataset: str, fold: int, data_root: Path | None, root:
         return None
     study = plan.study
     card = study.card(dataset)
-    data = prepared(dataset, data_root, study.size(card))
+    data = prepared(card, data_root, study.size(card))
     role = roles(data, fold, study.caps)
     train = role == "train"
     n_groups = len(set(data.groups[train].tolist()))

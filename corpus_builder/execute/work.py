@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus_builder.datasets import load_card, prepare, roles
+from corpus_builder.datasets import Card, prepare, roles
 from corpus_builder.execute.rundir import RunDirectory
 from corpus_builder.plan import Unit
 from corpus_builder.train.records import Part, TrialData, TrialResult
@@ -39,7 +39,8 @@ def run_unit(
     first = unit.trials[0].spec
     study = run.plan.study
     caps = tuple(sorted(study.caps.items()))
-    data = load_data(first.dataset, place.data_root, study.size(study.card(first.dataset)), first.fold, caps)
+    card = study.card(first.dataset)
+    data = load_data(card, place.data_root, study.size(card), first.fold, caps)
     device = resolve_device(place.device)
     results = []
     for planned in unit.trials:
@@ -51,17 +52,17 @@ def run_unit(
 
 
 @lru_cache(maxsize=4)
-def prepared(dataset: str, data_root: Path | None, size: tuple[int, ...]) -> PreparedDataset:
+def prepared(card: Card, data_root: Path | None, size: tuple[int, ...]) -> PreparedDataset:
     """The prepared dataset, kept in memory between the units of one process."""
-    return prepare(load_card(dataset), data_root, size)
+    return prepare(card, data_root, size)
 
 
 @lru_cache(maxsize=4)
 def load_data(
-    dataset: str, data_root: Path | None, size: tuple[int, ...], fold: int, caps: tuple[tuple[str, int | None], ...]
+    card: Card, data_root: Path | None, size: tuple[int, ...], fold: int, caps: tuple[tuple[str, int | None], ...]
 ) -> TrialData:
     """The three parts of a dataset and fold, kept in memory between the units of one process."""
-    data = prepared(dataset, data_root, size)
+    data = prepared(card, data_root, size)
     role = roles(data, fold, dict(caps))
     train, val, test = (Part(data.images[role == r], data.labels[role == r]) for r in ("train", "val", "test"))
     return TrialData(train, val, test, n_classes=len(data.class_names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -9,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from conftest import assert_one_line_error
 from phantom_study import write_study
 
@@ -136,6 +139,40 @@ def test_interrupted_it_says_how_to_go_on(undisturbed, tmp_path):
     assert "Traceback" not in stderr
 
 
+def own_card(file: Path) -> str:
+    """The card of 40 grey images of 20 patients in two classes, stored in `file`."""
+    block = {
+        "name": "toy",
+        "title": "Toy",
+        "modality": "CT",
+        "body_part": "lung",
+        "oncology": "no",
+        "classes": ["cold", "hot"],
+        "n_dims": 2,
+        "channels": 1,
+        "n_samples": 40,
+        "n_groups": 20,
+        "class_counts": {"cold": 20, "hot": 20},
+        "family": "toy",
+        "licence": "none",
+        "source": "a test",
+        "citation": "nobody",
+        "format": "npz",
+        "files": [{"path": "toy/data.npz", "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}],
+        "keys": {"images": "images", "labels": "labels", "groups": "group_ids"},
+        "split": {"kind": "grouped", "folds": 5, "seed": 0},
+    }
+    front = {
+        "license": "unknown",
+        "pretty_name": "Toy",
+        "task_categories": ["image-classification"],
+        "tags": ["test"],
+        "size_categories": ["n<1K"],
+        "medcurves": block,
+    }
+    return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n# Toy\n"
+
+
 class TestBadInput:
     """One line, exit code 2, nothing written."""
 
@@ -207,6 +244,38 @@ class TestBadInput:
         (folder / "data.npz").write_bytes(b"PK\x03\x04 truncated")
         assert_one_line_error(command("corpus-builder", *arguments), "data.npz")
         assert not (tmp_path / "run").exists()
+
+    def test_data_that_contradict_their_card(self, command, tmp_path):
+        """A card of one's own, named by its path, over files that are not what it says."""
+        folder = tmp_path / "toy"
+        folder.mkdir()
+        images = np.random.default_rng(0).integers(0, 256, (40, 12, 12), dtype=np.uint8)
+        groups = np.repeat([f"p{i}" for i in range(20)], 2)
+
+        def run(**arrays):
+            np.savez(folder / "data.npz", images=images, group_ids=groups, **arrays)
+            (tmp_path / "toy.md").write_text(own_card(folder / "data.npz"))
+            study = write_study(
+                tmp_path / "s.yaml",
+                datasets=[str(tmp_path / "toy.md")],
+                backbones=["tiny_2d.scratch"],
+                image_size={"2d": [8, 8]},
+                caps={},
+                epochs=1,
+            )
+            planned = command("corpus-builder", "plan", study, "--out", tmp_path / "p.parquet")
+            assert planned.returncode == 0, planned.stderr
+            line = ("run", tmp_path / "p.parquet", "--run-dir", tmp_path / "run", "--data-root", tmp_path)
+            return command("corpus-builder", *line)
+
+        short = run(labels=np.tile([0, 1], 19))
+        assert_one_line_error(short, "data.npz", "38", "40")
+        outside = run(labels=np.repeat(np.tile([0, 2], 10), 2))
+        assert_one_line_error(outside, "data.npz", "2")
+        assert not (tmp_path / "run").exists()
+        sound = run(labels=np.repeat(np.tile([0, 1], 10), 2))
+        assert sound.returncode == 0, sound.stderr
+        assert "6 completed" in sound.stdout
 
     def test_a_device_that_is_not_here(self, undisturbed, command, tmp_path):
         for device, words in (("tpu", "unknown device"), ("cuda:99", "is not here")):
