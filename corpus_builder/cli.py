@@ -116,6 +116,23 @@ def seal(run_dir: Path, out: Path, partial: bool) -> None:
     click.echo(f"{out}: sealed, {size / 1e6:.1f} MB; look at it with: metaquery info {out}")
 
 
+@cli.command()
+@click.argument("corpus", type=PathType)
+@click.argument("trial_id")
+@data_root_option
+@weights_root_option
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+def replay(corpus: Path, trial_id: str, data_root: Path | None, weights_root: Path | None, device: str) -> None:
+    """Train one trial of a corpus again from its recorded identity and compare the curves."""
+    from corpus_builder.execute import Place
+    from corpus_builder.replay import replay as replay_trial
+
+    differences = replay_trial(corpus, trial_id, Place(data_root, weights_root, device))
+    _print_table([{"column": name, "largest difference": f"{value:.3g}"} for name, value in differences.items()])
+    worst = max(differences.values())
+    click.echo(f"{trial_id}: {'the same curve, bit by bit' if worst == 0 else f'largest difference {worst:.3g}'}")
+
+
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console

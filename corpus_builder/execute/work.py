@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from corpus_builder.datasets import PreparedDataset
+    from corpus_builder.study import Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,7 @@ def run_unit(
     from corpus_builder.train.trial import run_trial
 
     first = unit.trials[0].spec
-    study = run.plan.study
-    caps = tuple(sorted(study.caps.items()))
-    card = study.card(first.dataset)
-    data = load_data(card, place.data_root, study.size(card), first.fold, caps)
+    data = load_study_data(run.plan.study, first.dataset, first.fold, place.data_root)
     device = resolve_device(place.device)
     results = []
     for planned in unit.trials:
@@ -51,6 +49,12 @@ def run_unit(
     return results
 
 
+def load_study_data(study: Study, dataset: str, fold: int, data_root: Path | None) -> TrialData:
+    """The three parts of one of a study's datasets, at its size and with its caps."""
+    card = study.card(dataset)
+    return _load_data(card, data_root, study.size(card), fold, tuple(sorted(study.caps.items())))
+
+
 @lru_cache(maxsize=4)
 def prepared(card: Card, data_root: Path | None, size: tuple[int, ...]) -> PreparedDataset:
     """The prepared dataset, kept in memory between the units of one process."""
@@ -58,7 +62,7 @@ def prepared(card: Card, data_root: Path | None, size: tuple[int, ...]) -> Prepa
 
 
 @lru_cache(maxsize=4)
-def load_data(
+def _load_data(
     card: Card, data_root: Path | None, size: tuple[int, ...], fold: int, caps: tuple[tuple[str, int | None], ...]
 ) -> TrialData:
     """The three parts of a dataset and fold, kept in memory between the units of one process."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
 import torch
@@ -63,12 +63,18 @@ class Clock:
         return self.now() - self._started
 
 
+def forked_rng(device: torch.device) -> AbstractContextManager[None]:
+    """Let torch's generators of the CPU and `device` be used freely, and put them back afterwards."""
+    manager: AbstractContextManager[None] = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    return manager
+
+
 @contextmanager
 def deterministic(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch for one trial and forbid non-deterministic kernels; global state is as before afterwards."""
     before = torch.are_deterministic_algorithms_enabled()
     threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with forked_rng(device):
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
         if device.type == "cuda":

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from corpus_builder.backbones import backbone_spec
 from corpus_builder.recipe import augment, build_classifier, build_optimizer, learning_rate_at, to_input
-from corpus_builder.train.device import Clock, deterministic, device_name, is_out_of_memory
+from corpus_builder.train.device import Clock, deterministic, device_name, forked_rng, is_out_of_memory
 from corpus_builder.train.evaluate import Resident, evaluate, predict
 from corpus_builder.train.records import TrialData, TrialResult, TrialSpec
 from metaquery.schema.predictions import CHECKPOINTS
@@ -58,13 +58,13 @@ def _train(
             logits = net(x)
         return F.cross_entropy(logits.float(), train.labels[indices], label_smoothing=smoothing)
 
-    # Warm up on a copy, so that first-call costs are nobody's epoch; then restore the streams it drew from.
-    state, rng = augmentation.get_state(), torch.get_rng_state()
-    rehearsal = copy.deepcopy(model).train()
-    loss_of(rehearsal, torch.arange(batch_size, device=device)).backward()
-    predict(rehearsal, val, backbone, limit=1)
+    # Warm up on a copy, so that first-call costs are nobody's epoch; every stream it draws from is put back.
+    state = augmentation.get_state()
+    with forked_rng(device):
+        rehearsal = copy.deepcopy(model).train()
+        loss_of(rehearsal, torch.arange(batch_size, device=device)).backward()
+        predict(rehearsal, val, backbone, limit=1)
     augmentation.set_state(state)
-    torch.set_rng_state(rng)
 
     best_auc = -math.inf
     for epoch in range(1, spec.epochs + 1):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import assert_one_line_error
 from phantom_study import write_study
@@ -109,9 +111,6 @@ def test_an_unfinished_run_is_refused_or_sealed_in_part(run, tmp_path, command):
 
 def test_failed_trials_are_rows_without_a_curve(run, tmp_path):
     """A run in which one trial failed at once and another in its second epoch still seals, and says so."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     broken = tmp_path / "run"
     shutil.copytree(run, broken)
     opened = RunDirectory.open(broken)
@@ -139,3 +138,26 @@ def test_a_directory_in_the_way_is_not_touched(run, tmp_path):
     with pytest.raises(InvalidInput, match="is not a sealed corpus"):
         seal(run, tmp_path / "corpus")
     assert [path.name for path in (tmp_path / "corpus").iterdir()] == ["letter.txt"]
+
+
+def test_replay_finds_the_same_curve_and_notices_another(run, corpus, tmp_path, command):
+    trial_id = corpus.table("trials")["trial_id"].to_pylist()[0]
+    done = command("corpus-builder", "replay", corpus.root, trial_id)
+    assert done.returncode == 0, done.stderr
+    assert "the same curve, bit by bit" in done.stdout
+
+    changed = tmp_path / "corpus"
+    shutil.copytree(corpus.root, changed)
+    curves = corpus.table("curves").to_pydict()
+    for row, (owner, epoch) in enumerate(zip(curves["trial_id"], curves["epoch"], strict=True)):
+        if (owner, epoch) == (trial_id, 2):
+            curves["val_auc"][row] += 0.25
+    pq.write_table(pa.table(curves, schema=corpus.table("curves").schema), changed / "curves.parquet")
+    done = command("corpus-builder", "replay", changed, trial_id)
+    assert done.returncode == 0, done.stderr
+    assert "largest difference 0.25" in done.stdout
+
+
+def test_replay_refuses_what_it_cannot_train(corpus, tmp_path, command):
+    assert_one_line_error(command("corpus-builder", "replay", corpus.root, "0" * 16), "unknown trial")
+    assert_one_line_error(command("corpus-builder", "replay", tmp_path, "0" * 16), "not a sealed corpus")

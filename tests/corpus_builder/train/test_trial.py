@@ -18,6 +18,8 @@ from metaquery.space import Config
 from metaquery.types import Status
 
 CPU = torch.device("cpu")
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+CUDA = pytest.param(torch.device("cuda"), marks=[pytest.mark.gpu, NO_GPU])
 SPACE = search_space(["tiny_2d.scratch"])
 
 
@@ -80,9 +82,10 @@ def test_a_trial_equals_the_loop_written_by_hand(optimizer):
 
 
 @pytest.mark.parametrize("values", [{}, {"dropout": 0.3, "augmentation": "light", "optimizer": "sgd"}])
-def test_the_same_seed_gives_the_same_curves_and_another_seed_others(values):
+@pytest.mark.parametrize("device", [CPU, CUDA])
+def test_the_same_seed_gives_the_same_curves_and_another_seed_others(values, device):
     data = make_data()
-    first, again, other = (run_trial(spec(seed=s, **values), data, CPU, None) for s in (5, 5, 6))
+    first, again, other = (run_trial(spec(seed=s, **values), data, device, None) for s in (5, 5, 6))
     assert without_costs(first) == without_costs(again)
     for checkpoint, parts in first.predictions.items():
         assert all(np.array_equal(p, again.predictions[checkpoint][split]) for split, p in parts.items())

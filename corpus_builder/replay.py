@@ -1,0 +1,79 @@
+"""Training a trial of a sealed corpus again, from nothing but what the corpus says about it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from corpus_builder.execute.work import Place, load_study_data
+from corpus_builder.plan import make_plan
+from corpus_builder.study import Study
+from metaquery.errors import CorpusError, InvalidData, UnknownName
+from metaquery.schema.documents import MANIFEST
+
+COSTS = ("train_seconds", "eval_seconds")  # a second run never takes the same time
+
+
+def replay(root: Path, trial_id: str, place: Place) -> dict[str, float]:
+    """The largest absolute difference of every column of the trial's curve between the corpus and a new training.
+
+    Differences are of single-precision values, infinite where only one of the two is defined. Raises InvalidData
+    where the new training ends otherwise than the stored one.
+    """
+    from corpus_builder.train.device import resolve_device
+    from corpus_builder.train.trial import run_trial
+
+    plan = make_plan(Study.from_document(_study(root), what=f"the study of {root}"))
+    specs = {trial.spec.trial_id: trial.spec for trial in plan.trials}
+    if trial_id not in specs:
+        raise UnknownName.of("trial", trial_id, specs, hint="or a data card has changed since the corpus was made")
+    spec = specs[trial_id]
+    stored = _rows(root, "trials", trial_id)[0]
+    curve = _rows(root, "curves", trial_id)
+    data = load_study_data(plan.study, spec.dataset, spec.fold, place.data_root)
+    result = run_trial(spec, data, resolve_device(place.device), place.weights_root)
+    if (str(result.status), len(result.epochs)) != (stored["status"], len(curve)):
+        raise InvalidData(
+            f"trial {trial_id} is stored as {stored['status']} after {len(curve)} epochs, "
+            f"but ended as {result.status} after {len(result.epochs)} this time: {result.error}"
+        )
+    names = [name for name in curve[0] if name not in ("trial_id", "epoch", *COSTS)] if curve else []
+    pairs = list(zip(curve, result.epochs, strict=True))
+    return {name: max(_difference(old[name], new[name]) for old, new in pairs) for name in names}
+
+
+def _study(root: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((root / MANIFEST).read_text())["provenance"]["study"])
+    except OSError:
+        raise CorpusError(f"{root} is not a sealed corpus, it has no {MANIFEST}: give the path of one") from None
+    except (ValueError, KeyError, TypeError):
+        raise CorpusError(
+            f"{root / MANIFEST} names no study: only a corpus that the builder sealed can be replayed"
+        ) from None
+
+
+def _rows(root: Path, name: str, trial_id: str) -> list[dict[str, Any]]:
+    try:
+        found = pq.read_table(root / f"{name}.parquet", filters=pc.field("trial_id") == trial_id)
+    except (pa.ArrowException, OSError) as error:
+        raise CorpusError(
+            f"{root / f'{name}.parquet'} cannot be read ({error}): run  metaquery verify {root}"
+        ) from error
+    rows: list[dict[str, Any]] = found.to_pylist()
+    if name == "trials" and not rows:
+        raise UnknownName(f"trial {trial_id} is planned in {root} but was not sealed: it has no row")
+    return sorted(rows, key=lambda row: row.get("epoch", 0))
+
+
+def _difference(old: float | None, new: float | None) -> float:
+    if old is None or new is None:
+        return 0.0 if old is new else math.inf
+    return float(abs(np.float32(old) - np.float32(new)))
