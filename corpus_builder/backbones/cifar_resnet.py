@@ -51,25 +51,30 @@ def _rename(key: str) -> str | None:
     return f"stages.{key}" if re.match(r"layer\d", key) else f"stages.stem.{key}"
 
 
-SPECS = (
-    BackboneSpec(
-        name="resnet20.cifar10",
+def _spec(depth: int, parameters: int, sha256: str) -> BackboneSpec:
+    return BackboneSpec(
+        name=f"resnet{depth}.cifar10",
         family="cifar_resnet",
         n_dims=2,
         in_channels=3,
         feature_dim=64,
-        parameters=269_072,
+        parameters=parameters,
         normalization=IMAGENET,
-        build=lambda: _build(20),
+        build=lambda: _build(depth),
         licence="BSD-2-Clause",
         source="He et al., Deep Residual Learning for Image Recognition, CVPR 2016, section 4.2",
         weights=Weights(
-            file="resnet20_cifar10/resnet20_cifar10.safetensors",
-            sha256="02926273efb1deadb6dc654c7087baea932ef2026d9f854680d6858146d85838",
+            file=f"resnet{depth}_cifar10/resnet{depth}_cifar10.safetensors",
+            sha256=sha256,
             pretrained_on="CIFAR-10",
             licence="BSD-2-Clause",
             source="github:akamaster/pytorch_resnet_cifar10 @ d5489e8995e81e91ce6b1d69dcc98ad579b0b153",
             rename=_rename,
         ),
-    ),
+    )
+
+
+SPECS = (
+    _spec(20, 269_072, "02926273efb1deadb6dc654c7087baea932ef2026d9f854680d6858146d85838"),
+    _spec(56, 852_368, "cf29b05e3acebb9dc28868ebd84a604ff452971bb6770f22beaff48708079aee"),
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from corpus_builder.backbones.spec import BackboneSpec, Normalization, Weights
+from corpus_builder.backbones.spec import UNIT_RANGE, BackboneSpec, Weights
 from corpus_builder.backbones.stages import StagedBackbone
 
 
@@ -63,7 +65,7 @@ SPECS = (
         feature_dim=192,
         parameters=143_136,
         # x / 255 in BGR order: what the weights' BatchNorm statistics were found to match.
-        normalization=Normalization("fixed", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), channel_order="BGR"),
+        normalization=replace(UNIT_RANGE, channel_order="BGR"),
         build=_build,
         licence="BSD-3-Clause",
         source="Ma et al., ShuffleNet V2, ECCV 2018",

@@ -31,16 +31,19 @@ class Normalization:
     """How uint8 images become the input that the weights expect.
 
     `fixed`: (x / 255 - mean) / std per channel; `zscore`: (x - mean) / std of each sample; `max`: x / maximum of
-    each sample.
+    each sample; `percentile`: (x - q01) / (q99 - q01) of each sample, with the maximum in place of q99 where so little
+    of the image is bright that both quantiles are the same.
     """
 
-    kind: Literal["fixed", "zscore", "max"]
+    kind: Literal["fixed", "zscore", "max", "percentile"]
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     channel_order: Literal["RGB", "BGR"] = "RGB"
 
 
 IMAGENET = Normalization("fixed", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+UNIT_RANGE = Normalization("fixed", (0.0,) * 3, (1.0,) * 3)
+CENTRED_AT_128 = Normalization("fixed", (128 / 255,) * 3, (128 / 255,) * 3)  # (x - 128) / 128
 
 
 @dataclass(frozen=True, slots=True)

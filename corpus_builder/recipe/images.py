@@ -56,4 +56,9 @@ def to_input(x: Tensor, spec: BackboneSpec) -> Tensor:
         return (x / 255 - mean) / std
     if norm.kind == "max":
         return x / x.amax(dim=axes, keepdim=True).clamp_min(1)
+    if norm.kind == "percentile":
+        quantiles = torch.quantile(x.flatten(1), x.new_tensor([0.01, 0.99]), dim=1)
+        low, high = quantiles.view(2, -1, *[1] * (x.ndim - 1)).unbind()
+        high = torch.where(high - low < 1, x.amax(dim=axes, keepdim=True), high)
+        return (x - low) / (high - low).clamp_min(1)
     return (x - x.mean(dim=axes, keepdim=True)) / x.std(dim=axes, keepdim=True).clamp_min(1)

@@ -98,6 +98,24 @@ class TestImages:
         assert x.mean(dim=(1, 2, 3)).abs().max() < 1e-5
         assert (x.std(dim=(1, 2, 3)) - 1).abs().max() < 1e-5
 
+    def test_percentile_is_per_sample_and_ignores_the_brightest_hundredth(self):
+        spec = backbone_spec("meshnet3d_30ch.brain18")
+        ramp = torch.arange(101.0)  # its quantiles are its indices: 1 and 99
+        images = torch.stack([ramp, 2 * ramp + 5]).view(2, 1, 101, 1, 1)
+        x = to_input(images, spec).view(2, 101)
+        assert torch.allclose(x[0], (ramp - 1) / 98, atol=1e-6)
+        assert torch.allclose(x[1], x[0], atol=1e-6)
+        images[:, :, 100] = 255  # one voxel in a hundred, as a bright artefact
+        assert torch.allclose(to_input(images, spec).view(2, 101)[:, :100], x[:, :100], atol=1e-6)
+
+    def test_percentile_of_an_image_with_few_bright_voxels_stays_in_the_unit_range(self):
+        images = torch.zeros(2, 1, 10, 10, 10)
+        images[0, 0, 4, 4, :5] = 200  # half a hundredth of the voxels: both quantiles are 0
+        x = to_input(images, backbone_spec("meshnet3d_30ch.brain18"))
+        assert x[0].max().item() == 1.0
+        assert x[0].sum().item() == 5.0
+        assert not x[1].any()
+
     def test_fixed_uses_the_statistics_and_channel_order_of_the_weights(self):
         images = self.images(3)
         imagenet = to_input(images.float(), backbone_spec("resnet20.cifar10"))
