@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from corpus_builder import __version__
-from metaquery.errors import InvalidInput, run_cli
+from metaquery.errors import EXIT_BAD_INPUT, InvalidInput, run_cli
 
 PathType = click.Path(path_type=Path)
 
@@ -29,13 +29,36 @@ def cli() -> None:
     """Fine-tune backbones on medical image datasets and seal the learning curves into a corpus."""
 
 
-@cli.command()
+@cli.group(invoke_without_command=True)
 @data_root_option
-def datasets(data_root: Path | None) -> None:
+@click.pass_context
+def datasets(ctx: click.Context, data_root: Path | None) -> None:
     """List the datasets that have a card: modality, size, licence, and whether the files are present."""
     from corpus_builder.datasets import listing
 
-    _print_table(listing(data_root))
+    ctx.obj = data_root
+    if ctx.invoked_subcommand is None:
+        _print_table(listing(data_root))
+
+
+@datasets.command("check")
+@click.argument("card", metavar="CARD")
+@click.option("--data-root", type=PathType, help="Directory of the datasets' files; else as for `datasets`.")
+@click.pass_context
+def check_dataset(ctx: click.Context, card: str, data_root: Path | None) -> None:
+    """Say everything that is wrong with a data card or its files. CARD is a name, or the path of a Markdown file.
+
+    Prints `sound` and a summary, or one line per problem on stderr, and then ends with exit code 2. Every other
+    command stops at the first problem with one line.
+    """
+    from corpus_builder.datasets import examine
+
+    found = examine(card, ctx.obj if data_root is None else data_root)
+    if not found.sound:
+        for problem in found.problems:
+            click.echo(f"error: {problem}", err=True)
+        ctx.exit(EXIT_BAD_INPUT)
+    click.echo(f"sound: {found.summary}")
 
 
 @cli.command()

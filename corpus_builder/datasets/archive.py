@@ -23,7 +23,12 @@ def locate(card: Card, file: DataFile, data_root: Path | None) -> Path:
 
     Raises InvalidInput where it is missing and InvalidData where its content is another.
     """
-    remedy = f"data card {card.name!r} ({card.source}); give the directory with --data-root or MEDCURVES_DATA"
+    return locate_file(file, data_root, name=card.name, source=card.source)
+
+
+def locate_file(file: DataFile, data_root: Path | None, *, name: str, source: str) -> Path:
+    """As `locate`, where only the `name` and the `source` of the card are known."""
+    remedy = f"data card {name!r} ({source}); give the directory with --data-root or MEDCURVES_DATA"
     if data_root is None:
         raise InvalidInput(f"no data root given: expected a directory that holds {file.path} of {remedy}")
     path = Path(data_root) / file.path
@@ -36,7 +41,7 @@ def locate(card: Card, file: DataFile, data_root: Path | None) -> Path:
         raise InvalidInput(f"{path} cannot be read: {error.strerror or error}; see its permissions") from error
     if found != file.sha256:
         raise InvalidData(
-            f"{path}: expected sha256 {file.sha256} as in data card {card.name!r}, got {found} "
+            f"{path}: expected sha256 {file.sha256} as in data card {name!r}, got {found} "
             f"({path.stat().st_size} bytes); the file is damaged or another version, get it again"
         )
     return path

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from corpus_builder.datasets.formats import format_names
+from corpus_builder.datasets.card_rules import contradictions
 from metaquery.errors import InvalidCard, UnknownName
 from metaquery.schema import check_document
 
@@ -34,7 +34,8 @@ class SplitSpec:
 class Card:
     """A dataset's definition; the fields are those of the block `medcurves` in `data_card.schema.json`.
 
-    `class_counts` is in the order of `classes`. `files` is empty where the data are generated from `generator`.
+    `class_counts` is in the order of `classes`. `files` is empty where the data are generated from `generator` or all
+    lie in `folder`. `folder` and what follows it belong to the formats that read one image per file.
     """
 
     name: str
@@ -57,6 +58,11 @@ class Card:
     files: tuple[DataFile, ...] = ()
     keys: Mapping[str, str] = field(default_factory=dict)
     generator: Mapping[str, Any] = field(default_factory=dict)
+    folder: str = ""
+    size: tuple[int, ...] = ()
+    group_pattern: str = ""
+    source_names: Mapping[str, str] = field(default_factory=dict)
+    tree_sha256: str = ""
 
     def __hash__(self) -> int:
         return hash((self.name, self.files))  # the mappings cannot be hashed; equal cards still hash alike
@@ -81,6 +87,18 @@ def load_card(name_or_path: str | Path) -> Card:
     Raises UnknownName for a name or file that does not exist and InvalidCard, naming every violation of the schema
     (or, where it follows the schema, every contradiction), for a card that does not define a dataset.
     """
+    path = card_path(name_or_path)
+    front = read_front_matter(path)
+    what = f"data card {path}"
+    check_document("data_card", front, what=what, error=InvalidCard)
+    block = front["medcurves"]
+    if problems := contradictions(block, path):
+        raise InvalidCard(f"{what} contradicts itself: {'; '.join(problems)}")
+    return card_from(block)
+
+
+def card_path(name_or_path: str | Path) -> Path:
+    """Path of the card that `load_card` would load; raises UnknownName where there is none."""
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or "/" in text or text.endswith(".md"):
         path = Path(name_or_path)
@@ -92,13 +110,7 @@ def load_card(name_or_path: str | Path) -> Card:
         path = cards_root() / f"{text}.md"
         if text not in card_names():
             raise UnknownName.of("dataset", text, card_names(), hint="or give the path of a data card")
-    front = read_front_matter(path)
-    what = f"data card {path}"
-    check_document("data_card", front, what=what, error=InvalidCard)
-    block = front["medcurves"]
-    if problems := _contradictions(block, path):
-        raise InvalidCard(f"{what} contradicts itself: {'; '.join(problems)}")
-    return _card(block)
+    return path
 
 
 def read_front_matter(path: Path) -> Mapping[str, Any]:
@@ -122,36 +134,12 @@ def read_front_matter(path: Path) -> Mapping[str, Any]:
     return front
 
 
-def _contradictions(block: Mapping[str, Any], path: Path) -> list[str]:
-    """What the schema cannot say about the block `medcurves`, one line each."""
-    problems = []
-    if block["name"] != path.stem:
-        problems.append(f"name is {block['name']!r} but the file is called {path.name}")
-    if block["format"] not in format_names():
-        problems.append(f"format {block['format']!r} is not one of {', '.join(format_names())}")
-    if set(block["class_counts"]) != set(block["classes"]):
-        problems.append(
-            f"class_counts has {sorted(block['class_counts'])} but the classes are {sorted(block['classes'])}"
-        )
-    total = sum(block["class_counts"].values())
-    if total != block["n_samples"]:
-        problems.append(f"class_counts sum to {total} but n_samples is {block['n_samples']}")
-    if block["n_groups"] > block["n_samples"]:
-        problems.append(f"n_groups is {block['n_groups']}, more than the {block['n_samples']} samples")
-    if "generator" in block and (read := [key for key in ("files", "keys") if key in block]):
-        problems.append(f"it has a generator and also {' and '.join(read)}; a dataset is generated or read from files")
-    if block["split"]["kind"] == "official":
-        if len(block["split"]) > 1:
-            problems.append("an official split has no folds and no seed")
-        if block["format"] == "npz" and "split" not in block["keys"]:
-            problems.append("the split is official but keys.split does not say which array holds it")
-    return problems
-
-
-def _card(block: Mapping[str, Any]) -> Card:
+def card_from(block: Mapping[str, Any]) -> Card:
+    """The card that the block `medcurves` describes, which follows the schema and does not contradict itself."""
     fields = dict(block)
     fields["classes"] = tuple(block["classes"])
     fields["class_counts"] = tuple(block["class_counts"][name] for name in block["classes"])
+    fields["size"] = tuple(block.get("size", ()))
     fields["split"] = SplitSpec(**block["split"])
     fields["files"] = tuple(DataFile(**item) for item in block.get("files", ()))
     return Card(**fields)

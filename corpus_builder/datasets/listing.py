@@ -12,7 +12,8 @@ def listing(data_root: Path | None) -> list[dict[str, Any]]:
     """One row per data card; `present` says whether its files lie below `data_root` (their content is not checked)."""
     rows = []
     for card in map(load_card, card_names()):
-        present = data_root is not None and all((Path(data_root) / file.path).is_file() for file in card.files)
+        needed = [file.path for file in card.files] + ([card.folder] if card.folder else [])
+        present = data_root is not None and all((Path(data_root) / path).exists() for path in needed)
         rows.append(
             {
                 "dataset": card.name,
@@ -23,7 +24,7 @@ def listing(data_root: Path | None) -> list[dict[str, Any]]:
                 "groups": card.n_groups,
                 "licence": card.licence,
                 "family": card.family,
-                "present": "yes" if present or not card.files else "no",
+                "present": "yes" if present or not needed else "no",
             }
         )
     return rows

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from corpus_builder.datasets import formats
 from corpus_builder.datasets.cards import Card
+from corpus_builder.datasets.raw import RawDataset
 from corpus_builder.datasets.resize import resize
 from metaquery.errors import InvalidInput
 from metaquery.space import content_id
@@ -52,7 +53,7 @@ def prepare(card: Card, data_root: Path | None, size: tuple[int, ...]) -> Prepar
     if len(size) != card.n_dims or min(size, default=0) < 1:
         raise InvalidInput(f"size {size} does not fit {card.name}: expected {card.n_dims} positive numbers")
     raw = formats.read(card, data_root)
-    groups = raw.groups if card.split.kind == "official" else join_identical(raw.images, raw.groups)
+    groups = split_groups(card, raw)
     channels_first = raw.images[:, None] if card.channels == 1 else np.moveaxis(raw.images, -1, 1)
     images = resize(channels_first, size)
     return PreparedDataset(
@@ -64,6 +65,11 @@ def prepare(card: Card, data_root: Path | None, size: tuple[int, ...]) -> Prepar
         class_names=card.classes,
         sha256=_fingerprint(images, raw.labels, groups),
     )
+
+
+def split_groups(card: Card, raw: RawDataset) -> NDArray[np.str_]:
+    """The groups, (n,), that a split keeps together; those of the source where the split is official."""
+    return raw.groups if card.split.kind == "official" else join_identical(raw.images, raw.groups)
 
 
 def dataset_key(card: Card, size: tuple[int, ...], caps: Mapping[str, int | None] | None = None) -> str:
@@ -84,8 +90,23 @@ def dataset_key(card: Card, size: tuple[int, ...], caps: Mapping[str, int | None
             "split": asdict(card.split),
             "size": list(size),
             "caps": {role: cap for role, cap in (caps or {}).items() if cap is not None},
+            **_image_rules(card),
         }
     )
+
+
+def _image_rules(card: Card) -> dict[str, Any]:
+    """What decides the data of a format that reads one image per file; nothing, not even a key, for other formats."""
+    if not card.size:
+        return {}
+    return {
+        "images": {
+            "tree_sha256": card.tree_sha256,
+            "size": list(card.size),
+            "group_pattern": card.group_pattern,
+            "source_names": dict(card.source_names),
+        }
+    }
 
 
 def dataset_row(prepared: PreparedDataset) -> dict[str, Any]:

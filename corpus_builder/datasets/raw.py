@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaquery.errors import InvalidData
+from metaquery.errors import InvalidData, MedCurvesError
 
 if TYPE_CHECKING:
     from corpus_builder.datasets.cards import Card
@@ -33,37 +34,67 @@ class RawDataset:
 
     def check(self, card: Card) -> None:
         """Raise InvalidData where the arrays contradict each other or `card`."""
-        self._expect("type of the images", np.dtype(np.uint8), self.images.dtype)
-        self._expect("dimensions of the images", card.n_dims + 1 + (card.channels > 1), self.images.ndim)
+        refuse(self.problems(card))
+
+    def problems(self, card: Card) -> list[str]:
+        """Where the arrays contradict each other or `card`, one line each."""
+        found = [*self._expect("number of images", card.n_samples, len(self.images)), *self._faults(card)]
+        return found if self._faults(card) else [*found, *self._differences(card)]
+
+    def usable(self, card: Card) -> bool:
+        """Whether labels, groups and official roles can be split, even where counts are not those of `card`."""
+        return not self._faults(card)
+
+    def _faults(self, card: Card) -> list[str]:
         n = len(self.images)
-        if card.channels > 1:
-            self._expect("channels (last axis of the images)", card.channels, self.images.shape[-1])
-        self._expect("number of images", card.n_samples, n)
+        found = self._expect("type of the images", np.dtype(np.uint8), self.images.dtype)
+        found += self._expect("dimensions of the images", card.n_dims + 1 + (card.channels > 1), self.images.ndim)
+        if card.channels > 1 and not found:
+            found += self._expect("channels (last axis of the images)", card.channels, self.images.shape[-1])
         arrays = {"labels": self.labels, "groups": self.groups, "official roles": self.official_roles}
         for name, array in arrays.items():
             if array is not None:
-                self._expect(f"shape of the {name}", (n,), array.shape)
+                found += self._expect(f"shape of the {name}", (n,), array.shape)
         outside = np.unique(self.labels[(self.labels < 0) | (self.labels >= len(card.classes))])
         if len(outside):
-            self._refuse(
-                f"labels from 0 to {len(card.classes) - 1} ({', '.join(card.classes)})", f"also {outside[:5].tolist()}"
-            )
+            labels = f"labels from 0 to {len(card.classes) - 1} ({', '.join(card.classes)})"
+            found.append(self._contradiction(labels, f"also {outside[:5].tolist()}"))
+        if card.split.kind == "official":
+            roles = [] if self.official_roles is None else np.unique(self.official_roles).tolist()
+            found += self._expect("official roles", sorted(ROLES), roles)
+        return found
+
+    def _differences(self, card: Card) -> list[str]:
         counts = np.bincount(self.labels, minlength=len(card.classes)).tolist()
         named = dict(zip(card.classes, counts, strict=True))
-        self._expect("samples per class", dict(zip(card.classes, card.class_counts, strict=True)), named)
-        self._expect("number of groups", card.n_groups, len(np.unique(self.groups)))
-        if card.split.kind == "official":
-            found = [] if self.official_roles is None else np.unique(self.official_roles).tolist()
-            self._expect("official roles", sorted(ROLES), found)
+        return [
+            *self._expect("samples per class", dict(zip(card.classes, card.class_counts, strict=True)), named),
+            *self._expect("number of groups", card.n_groups, len(np.unique(self.groups))),
+        ]
 
-    def _expect(self, what: str, expected: Any, found: Any) -> None:
-        if expected != found:
-            self._refuse(f"{what} {expected}", str(found))
+    def _expect(self, what: str, expected: Any, found: Any) -> list[str]:
+        return [] if expected == found else [self._contradiction(f"{what} {expected}", str(found))]
 
-    def _refuse(self, expected: str, found: str) -> None:
-        raise InvalidData(
+    def _contradiction(self, expected: str, found: str) -> str:
+        return (
             f"{self.origin}: expected {expected}, got {found}; get the file that the card describes or correct the card"
         )
+
+
+def refuse(problems: Sequence[str], error: type[MedCurvesError] = InvalidData) -> None:
+    """Raise `error` with the first of `problems`, if there are any. Its notes (PEP 678) are all of them."""
+    if not problems:
+        return
+    others = f" (and {len(problems) - 1} more: corpus-builder datasets check lists them)" if len(problems) > 1 else ""
+    raised = error(problems[0] + others)
+    for problem in problems:
+        raised.add_note(problem)
+    raise raised
+
+
+def problems_of(error: MedCurvesError) -> list[str]:
+    """All problems that `error`, perhaps raised by `refuse`, stands for, one line each."""
+    return list(getattr(error, "__notes__", None) or [str(error)])
 
 
 def own_groups(n: int) -> NDArray[np.str_]:

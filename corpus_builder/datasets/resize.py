@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +30,7 @@ def resize(images: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8
     return result
 
 
+@lru_cache(maxsize=16)  # images of one folder often have a few sizes and are resized one at a time
 def _operator(old: int, new: int) -> NDArray[np.float64]:
     """Matrix (new, old) that resizes a line of `old` values to `new`."""
     from scipy.ndimage import gaussian_filter1d, zoom

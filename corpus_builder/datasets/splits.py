@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from corpus_builder.datasets.cards import SplitSpec
 from corpus_builder.datasets.prepare import PreparedDataset
-from corpus_builder.datasets.raw import ROLES
+from corpus_builder.datasets.raw import ROLES, refuse
 from metaquery.errors import InvalidData, InvalidInput, LeakageError
 
 
@@ -157,18 +157,20 @@ def _check(
     class_names: tuple[str, ...],
     what: str,
 ) -> None:
-    """Raise where a class is missing from a role, or a group is in two."""
+    """Raise where a class is missing from a role, or a group is in two; all such problems are in the notes."""
+    problems = []
     for role in ROLES:
         present = np.unique(labels[roles == role])
         if absent := [class_names[index] for index in range(len(class_names)) if index not in present]:
-            raise InvalidData(
+            problems.append(
                 f"{what}: expected every class in every role, but {role} has no sample of {', '.join(absent)}; "
                 "use fewer folds or another seed in the card"
             )
     used = roles != ""
     sides = sorted(set(zip(groups[used].tolist(), roles[used].tolist(), strict=True)))
-    for (group, role), (other, second) in pairwise(sides):
-        if group == other:
-            raise LeakageError(
-                f"{what}: expected each group in one role, but {group!r} is in {role} and {second}; correct the split"
-            )
+    leaks = [
+        f"{what}: expected each group in one role, but {group!r} is in {role} and {second}; correct the split"
+        for (group, role), (other, second) in pairwise(sides)
+        if group == other
+    ]
+    refuse([*problems, *leaks], InvalidData if problems else LeakageError)

@@ -31,11 +31,14 @@ def _validator(name: str) -> Any:
     return Draft202012Validator(json.loads((schema_root() / f"{name}.schema.json").read_text()))
 
 
+def violations(name: str, document: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+    """Where `document` violates `NAME.schema.json` and how: pairs of a path of keys and a message, sorted by path."""
+    found = sorted(_validator(name).iter_errors(document), key=lambda v: list(map(str, v.absolute_path)))
+    return [(tuple(violation.absolute_path), violation.message) for violation in found]
+
+
 def check_document(name: str, document: Mapping[str, Any], *, what: str, error: type[Exception] = InvalidInput) -> None:
     """Raise `error` with every violation of `NAME.schema.json` in `document`, which the message calls `what`."""
-    problems = []
-    for violation in sorted(_validator(name).iter_errors(document), key=lambda v: list(map(str, v.absolute_path))):
-        where = ".".join(map(str, violation.absolute_path)) or "top level"
-        problems.append(f"{where}: {violation.message}")
+    problems = [f"{'.'.join(map(str, path)) or 'top level'}: {message}" for path, message in violations(name, document)]
     if problems:
         raise error(f"{what} does not follow {name}.schema.json: " + "; ".join(problems))

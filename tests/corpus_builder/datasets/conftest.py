@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -55,12 +54,3 @@ def save(tmp_path: Path, card: Card) -> Save:
         return replace(card, files=(DataFile("toy/data.npz", digest),), **changes), tmp_path
 
     return write
-
-
-@pytest.fixture(scope="session")
-def data_root() -> Path:
-    """The real files, where the environment says where they are."""
-    root = os.environ.get("MEDCURVES_DATA")
-    if not root:
-        pytest.skip("MEDCURVES_DATA is not set: the real files are not here to be compared with their cards")
-    return Path(root)

@@ -119,7 +119,13 @@ def test_every_contradiction_is_named(tmp_path: Path, front: dict[str, Any]) -> 
     with pytest.raises(InvalidCard) as caught:
         load_card(write(tmp_path / "other.md", front))
     message = str(caught.value)
-    for part in ("called other.md", "medmnist, npz, phantom", "['normal', 'sick']", "sum to 199", "n_groups is 160"):
+    for part in (
+        "called other.md",
+        "image_folder, image_table, medmnist, npz, phantom",
+        "['normal', 'sick']",
+        "sum to 199",
+        "n_groups is 160",
+    ):
         assert part in message
 
 
