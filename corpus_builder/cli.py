@@ -118,11 +118,11 @@ def run(
 def status(run_dir: Path) -> None:
     """Say how far a run is, by dataset and backbone, and what failed."""
     from corpus_builder.execute import RunDirectory
-    from corpus_builder.execute.status import failures, progress_rows
+    from corpus_builder.execute.status import run_status
 
-    opened = RunDirectory.open(run_dir)
-    _print_table(progress_rows(opened))
-    for line in failures(opened):
+    counted = run_status(RunDirectory.open(run_dir))
+    _print_table(counted.rows)
+    for line in counted.failures:
         click.echo(line)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from corpus_builder import __version__
+from corpus_builder.backbones import backbone_spec
 from corpus_builder.backbones.describe import backbone_row
 from corpus_builder.card import corpus_card
 from corpus_builder.execute.rundir import DATA_TABLES, RunDirectory
@@ -70,14 +71,8 @@ def _data_table(run: RunDirectory, units: list[Unit], name: str) -> pa.Table:
 def _backbones(plan: Plan, units: list[Unit]) -> pa.Table:
     sizes = {card.n_dims: plan.study.size(card) for card in plan.study.cards}
     used = {str(trial.spec.config["backbone"]) for unit in units for trial in unit.trials}
-    rows = [backbone_row(name, sizes[_n_dims(name)]) for name in sorted(used)]
+    rows = [backbone_row(name, sizes[backbone_spec(name).n_dims]) for name in sorted(used)]
     return from_rows(table("backbones").arrow_schema(), rows, what="backbones")
-
-
-def _n_dims(backbone: str) -> int:
-    from corpus_builder.backbones import backbone_spec
-
-    return backbone_spec(backbone).n_dims
 
 
 def _configs(plan: Plan, units: list[Unit]) -> pa.Table:
@@ -94,18 +89,18 @@ def _configs(plan: Plan, units: list[Unit]) -> pa.Table:
 
 def _trials_and_curves(run: RunDirectory, units: list[Unit]) -> tuple[pa.Table, pa.Table]:
     trials, curves = [], []
-    curve_schema = table("curves").arrow_schema()
+    names = table("trials").arrow_schema().names
     for unit in units:
-        shard = run.read_shard(unit)
-        trials.append(shard.select(table("trials").arrow_schema().names))
+        shard = run.read_shard(unit, [*names, "curve"])
+        trials.append(shard.select(names))
         for trial_id, curve in zip(shard["trial_id"].to_pylist(), shard["curve"].to_pylist(), strict=True):
             curves += [{"trial_id": trial_id, **epoch} for epoch in curve]
-    return pa.concat_tables(trials), from_rows(curve_schema, curves, what="curves")
+    return pa.concat_tables(trials), from_rows(table("curves").arrow_schema(), curves, what="curves")
 
 
 def _predictions(run: RunDirectory, units: list[Unit]) -> Iterator[TrialPredictions]:
     for unit in units:
-        shard = run.read_shard(unit).select(["trial_id", "dataset", "fold", "predictions"])
+        shard = run.read_shard(unit, ["dataset", "fold", "predictions"])
         for row in shard.to_pylist():
             checkpoints: dict[Checkpoint, dict[Split, Any]] = {}
             for item in row["predictions"]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -123,15 +123,20 @@ class RunDirectory:
                 pa.Table.from_pylist(rows, schema=shard_schema()), partial, compression="zstd", write_page_checksum=True
             )
 
-    def read_shard(self, unit: Unit) -> pa.Table:
-        """The rows of a finished unit; InvalidData when the file is damaged or holds other trials."""
+    def read_shard(self, unit: Unit, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of a finished unit; InvalidData when the file is damaged or holds other trials.
+
+        `columns` limits what is read, and so what is checked for damage.
+        """
         path = self.shard_path(unit)
         try:
-            shard = pq.read_table(path, page_checksum_verification=True)
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                schema = file.schema_arrow
+                shard = file.read(None if columns is None else ["trial_id", *columns])
         except (pa.ArrowException, OSError) as error:
             raise InvalidData(f"shard {path} is damaged ({error}): delete it and run the plan again") from error
         expected = [trial.spec.trial_id for trial in unit.trials]
-        if shard.schema != shard_schema() or shard["trial_id"].to_pylist() != expected:
+        if schema != shard_schema() or shard["trial_id"].to_pylist() != expected:
             raise InvalidData(f"shard {path} does not hold the trials of its unit: delete it and run the plan again")
         return shard
 

@@ -3,54 +3,65 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from dataclasses import dataclass, field
 
 from corpus_builder.execute.rundir import RunDirectory
 from corpus_builder.plan import Unit
 from metaquery.errors import InvalidData
 from metaquery.types import Status
 
+Cell = tuple[str, str]  # dataset, backbone
 
-def progress_rows(run: RunDirectory) -> list[dict[str, Any]]:
-    """Planned, finished and failed trials of every dataset and backbone."""
-    planned: Counter[tuple[str, str]] = Counter()
-    finished: Counter[tuple[str, str]] = Counter()
-    failed: Counter[tuple[str, str]] = Counter()
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """Trials of a run by dataset and backbone, and the statuses and messages of those that did not complete."""
+
+    planned: Counter[Cell] = field(default_factory=Counter)
+    finished: Counter[Cell] = field(default_factory=Counter)
+    failed: Counter[Cell] = field(default_factory=Counter)
+    messages: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+
+    @property
+    def rows(self) -> list[dict[str, str | int]]:
+        """One row per dataset and backbone."""
+        return [
+            {
+                "dataset": cell[0],
+                "backbone": cell[1],
+                "planned": self.planned[cell],
+                "finished": self.finished[cell],
+                "not completed": self.failed[cell],
+            }
+            for cell in sorted(self.planned)
+        ]
+
+    @property
+    def failures(self) -> list[str]:
+        """One line for each status and message that trials ended with, the most frequent first."""
+        return [f"{count} x {status}: {error}" for (status, error), count in self.messages.most_common()]
+
+
+def run_status(run: RunDirectory) -> RunStatus:
+    """Count what is planned and what has finished."""
+    counted = RunStatus()
     for unit in run.plan.units:
         spec = unit.trials[0].spec
         cell = (spec.dataset, str(spec.config["backbone"]))
-        planned[cell] += len(unit.trials)
-        statuses = _statuses(run, unit)
-        finished[cell] += len(statuses)
-        failed[cell] += sum(status != Status.COMPLETED for status, _ in statuses)
-    return [
-        {
-            "dataset": d,
-            "backbone": b,
-            "planned": planned[d, b],
-            "finished": finished[d, b],
-            "not completed": failed[d, b],
-        }
-        for d, b in sorted(planned)
-    ]
+        counted.planned[cell] += len(unit.trials)
+        for status, error in _ends(run, unit):
+            counted.finished[cell] += 1
+            if status != Status.COMPLETED:
+                counted.failed[cell] += 1
+                counted.messages[status, error] += 1
+    return counted
 
 
-def failures(run: RunDirectory) -> list[str]:
-    """One line for each status and message that trials ended with, the most frequent first."""
-    counts = Counter(
-        (status, error)
-        for unit in run.plan.units
-        for status, error in _statuses(run, unit)
-        if status != Status.COMPLETED
-    )
-    return [f"{count} x {status}: {error}" for (status, error), count in counts.most_common()]
-
-
-def _statuses(run: RunDirectory, unit: Unit) -> list[tuple[str, str | None]]:
+def _ends(run: RunDirectory, unit: Unit) -> list[tuple[str, str | None]]:
     if not run.shard_path(unit).exists():
         return []
     try:
-        shard = run.read_shard(unit)
+        shard = run.read_shard(unit, ["status", "error"])
     except InvalidData:
         return []  # the next run sets it aside and does it again
     return list(zip(shard["status"].to_pylist(), shard["error"].to_pylist(), strict=True))

@@ -109,7 +109,7 @@ def test_an_unfinished_run_is_refused_or_sealed_in_part(run, tmp_path, command):
     assert 0 < mq.open(tmp_path / "corpus").table("trials").num_rows < 9
 
 
-def test_failed_trials_are_rows_without_a_curve(run, tmp_path):
+def test_failed_trials_are_rows_without_a_curve(run, tmp_path, command):
     """A run in which one trial failed at once and another in its second epoch still seals, and says so."""
     broken = tmp_path / "run"
     shutil.copytree(run, broken)
@@ -129,6 +129,8 @@ def test_failed_trials_are_rows_without_a_curve(run, tmp_path):
         ("diverged", 1),
         ("failed", 1),
     ]
+    told = command("corpus-builder", "status", broken).stdout
+    assert told.splitlines()[-2:] == ["1 x failed: RuntimeError: boom", "1 x diverged: nan in epoch 2"]
     assert "7 completed, 1 diverged, 1 failed" in (corpus.root / "README.md").read_text()
 
 
