@@ -1,5 +1,6 @@
 """Datasets: from a data card to arrays, groups, folds and rows of the corpus."""
 
+from corpus_builder.datasets.cache import prepare_cached
 from corpus_builder.datasets.cards import Card, card_names, load_card
 from corpus_builder.datasets.check import Examination, examine
 from corpus_builder.datasets.listing import listing
@@ -17,6 +18,7 @@ __all__ = [
     "listing",
     "load_card",
     "prepare",
+    "prepare_cached",
     "roles",
     "split_rows",
 ]

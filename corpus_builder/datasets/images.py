@@ -1,10 +1,8 @@
-"""Datasets of one image per file: reading with Pillow, resizing, groups, and one checksum over all files."""
+"""Datasets of one image per file: reading with Pillow, resizing, groups."""
 
 from __future__ import annotations
 
-import hashlib
 import io
-import os
 import re
 import struct
 import warnings
@@ -17,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from corpus_builder.datasets.raw import RawDataset, own_groups, refuse
+from corpus_builder.datasets.raw import RawDataset, own_groups
 from corpus_builder.datasets.resize import resize
-from metaquery.errors import InvalidCard, InvalidData, InvalidInput
+from corpus_builder.datasets.tree import FileTree, repeated
+from metaquery.errors import InvalidData
 
 if TYPE_CHECKING:
     from corpus_builder.datasets.cards import Card
@@ -41,17 +40,6 @@ class ImageFile:
     label: int
     group: str = ""
     role: str = ""
-
-
-def locate_folder(card: Card, data_root: Path | None) -> Path:
-    """The directory `card.folder` below `data_root`; raises InvalidInput where it does not exist."""
-    remedy = f"data card {card.name!r} ({card.source}); give the directory with --data-root or MEDCURVES_DATA"
-    if data_root is None:
-        raise InvalidInput(f"no data root given: expected a directory that holds {card.folder or 'images'} of {remedy}")
-    folder = Path(data_root) / card.folder
-    if not folder.is_dir():
-        raise InvalidInput(f"there is no folder {folder}: expected {card.folder or 'the images'} of {remedy}")
-    return folder
 
 
 def labels_by_source_name(card: Card) -> Mapping[str, int]:
@@ -82,16 +70,17 @@ def read_images(
     whole 8-bit image, or the checksum over all files is not that of the card: InvalidData, with every problem as a
     note, or InvalidCard where the card has no checksum.
     """
-    found, hashes = list(problems), dict[str, str]()
-    found += _repeated(folder, files)
-    depth = len(Path(card.folder).parts)
-    bounds = [Path(os.path.realpath(base)) for base in (folder, [folder, *folder.parents][depth])]  # links are followed
+    tree = FileTree(card, folder)
+    found = [*problems, *repeated(folder, [(file.place, file.path) for file in files])]
     shape = (*card.size, card.channels) if card.channels > 1 else card.size
     images = np.empty((len(files), *shape), dtype=np.uint8)
     for index, file in enumerate(files):
         try:
-            content = _content(file, folder, bounds)
-            hashes[file.path] = hashlib.sha256(content).hexdigest()
+            content = tree.read(file.path)
+        except InvalidData as error:
+            found.append(f"{file.place}: {error}")
+            continue
+        try:
             pixels = decode(content, card.channels, str(folder / file.path))
         except InvalidData as error:
             found.append(str(error))
@@ -99,13 +88,6 @@ def read_images(
         channels_first = pixels[None, None] if card.channels == 1 else np.moveaxis(pixels, -1, 0)[None]
         resized = resize(channels_first, card.size)[0]
         images[index] = resized[0] if card.channels == 1 else np.moveaxis(resized, 0, -1)
-    readable = len(hashes) == len({file.path for file in files})
-    tree = tree_sha256(hashes)
-    if card.tree_sha256 and readable and tree != card.tree_sha256:
-        found.append(
-            f"{folder}: expected tree_sha256 {card.tree_sha256} as in data card {card.name!r}, got {tree} over "
-            f"{len(hashes)} images; one was changed, added or removed: get them again or correct the card"
-        )
     groups = [file.group for file in files]
     raw = RawDataset(
         images=images,
@@ -114,17 +96,7 @@ def read_images(
         official_roles=np.array([file.role for file in files]) if official else None,
         origin=str(folder),
     )
-    if found and not card.tree_sha256:
-        found.append(f"data card {card.name!r}: expected tree_sha256, got none; it is told once the images can be read")
-    if found:
-        refuse([*found, *(raw.problems(card) if raw.usable(card) else ())])
-    if not card.tree_sha256:
-        missing = (
-            f"data card {card.name!r}: expected tree_sha256, the checksum over all images, got none; "
-            f"the {len(hashes)} images below {folder} can be read, so add  tree_sha256: {tree}"
-        )
-        refuse([missing, *raw.problems(card)], InvalidCard)
-    return raw
+    return tree.judge(raw, found, whole=len(tree.hashes) == len({file.path for file in files}))
 
 
 def decode(content: bytes, channels: int, path: str) -> NDArray[np.uint8]:
@@ -161,34 +133,3 @@ def decode(content: bytes, channels: int, path: str) -> NDArray[np.uint8]:
     except _DAMAGE as error:
         detail = " ".join(str(error).split()) or type(error).__name__
         raise InvalidData(f"{path}: the image is damaged or cut off ({detail}); get it again") from error
-
-
-def tree_sha256(hashes: Mapping[str, str]) -> str:
-    """SHA-256 over the lines that sha256sum prints for files with `hashes` (path to SHA-256), sorted by path."""
-    digest = hashlib.sha256()
-    for path in sorted(hashes, key=os.fsencode):
-        digest.update(f"{hashes[path]}  ".encode() + os.fsencode(path) + b"\n")
-    return digest.hexdigest()
-
-
-def _content(file: ImageFile, folder: Path, bounds: Sequence[Path]) -> bytes:
-    """The bytes of `file`, which must be inside one of `bounds`: the folder or the data root, links resolved."""
-    path, parts = folder / file.path, Path(file.path).parts
-    plain = "\0" not in file.path and ".." not in parts and not Path(file.path).is_absolute()
-    if not plain or not any(Path(os.path.realpath(path)).is_relative_to(bound) for bound in bounds):
-        raise InvalidData(f"{file.place}: expected a path inside {folder}, got {file.path!r}; move the file there")
-    try:
-        if not path.is_file():
-            raise InvalidData(f"{file.place}: there is no file {path}; get it again or correct the path")
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidData(f"{path} cannot be read: {error.strerror or error}; see its permissions") from error
-
-
-def _repeated(folder: Path, files: Sequence[ImageFile]) -> list[str]:
-    first: dict[str, ImageFile] = {}
-    return [
-        f"{file.place}: expected each image once, but {folder / file.path} came before in {before.place}; remove one"
-        for file in files
-        if (before := first.setdefault(file.path, file)) is not file
-    ]

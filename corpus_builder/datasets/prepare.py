@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpus_builder.datasets import formats
-from corpus_builder.datasets.cards import Card
+from corpus_builder.datasets.cards import Augmentable, Card
 from corpus_builder.datasets.raw import RawDataset
-from corpus_builder.datasets.resize import resize
+from corpus_builder.datasets.resize import resize, resize_masks
 from metaquery.errors import InvalidInput
 from metaquery.space import content_id
 
 PREPARATION_VERSION = 1  # raise it whenever the same card and size would give other bytes or other roles
+
+# Fields of a card that are not needed to read its data.
+FOR_PEOPLE = ("title", "modality", "body_part", "oncology", "family", "licence", "source", "citation")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedDataset:
     """All samples of a dataset at one size.
 
-    `images` is (n, channels, *size) uint8, `labels` (n,) int64, `groups` (n,) of strings, `official_roles` (n,) of
-    `train`, `val` and `test`, or None; `sha256` is over images, labels and groups.
+    `images` is (n, channels, *size) uint8, `labels` (n,) int64, `groups` (n,) of strings, `official_roles` as in
+    `RawDataset`; `sha256` is over images, labels and groups. `masks`, (n, *size) of bool, and
+    `spacing`, (n, n_dims) in millimetres at this size, are None where the source does not tell. `read` is as in
+    `RawDataset`.
     """
 
     card: Card
@@ -36,6 +41,9 @@ class PreparedDataset:
     official_roles: NDArray[np.str_] | None
     class_names: tuple[str, ...]
     sha256: str
+    masks: NDArray[np.bool_] | None = None
+    spacing: NDArray[np.float64] | None = None
+    read: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -64,12 +72,15 @@ def prepare(card: Card, data_root: Path | None, size: tuple[int, ...]) -> Prepar
         official_roles=raw.official_roles,
         class_names=card.classes,
         sha256=_fingerprint(images, raw.labels, groups),
+        masks=None if raw.masks is None else resize_masks(raw.masks, size),
+        spacing=None if raw.spacing is None else raw.spacing * np.divide(raw.images.shape[1 : 1 + card.n_dims], size),
+        read=raw.read,
     )
 
 
 def split_groups(card: Card, raw: RawDataset) -> NDArray[np.str_]:
-    """The groups, (n,), that a split keeps together; those of the source where the split is official."""
-    return raw.groups if card.split.kind == "official" else join_identical(raw.images, raw.groups)
+    """The groups, (n,), that a split keeps together; those of the source where the split is published."""
+    return join_identical(raw.images, raw.groups) if card.split.kind == "grouped" else raw.groups
 
 
 def dataset_key(card: Card, size: tuple[int, ...], caps: Mapping[str, int | None] | None = None) -> str:
@@ -81,16 +92,19 @@ def dataset_key(card: Card, size: tuple[int, ...], caps: Mapping[str, int | None
         {
             "version": PREPARATION_VERSION,
             "format": card.format,
-            "files": [file.sha256 for file in card.files],
+            "files": [file.checksum for file in card.files],
             "keys": dict(card.keys),
             "generator": dict(card.generator),
             "classes": list(card.classes),
             "class_counts": list(card.class_counts),
             "n_groups": card.n_groups,
-            "split": asdict(card.split),
+            "split": {"kind": card.split.kind, "folds": card.split.folds, "seed": card.split.seed},
             "size": list(size),
             "caps": {role: cap for role, cap in (caps or {}).items() if cap is not None},
+            **({"label_rule": card.label_rule} if card.label_rule else {}),
             **_image_rules(card),
+            **({"volume": asdict(card.volume)} if card.volume else {}),
+            **({"augmentation": asdict(card.augmentation)} if card.augmentation != Augmentable() else {}),
         }
     )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,10 @@ class RawDataset:
 
     `images` is (n, *spatial) or, with several channels, (n, *spatial, channels), uint8; `labels` (n,) int64;
     `groups` (n,) of strings, one own group per sample where the source knows none; `official_roles` (n,) of
-    `train`, `val` and `test`, or None; `origin` names the file in messages.
+    `train`, `val` and `test`, (folds, n) where a table gives those of several folds, or None; `origin` names the file
+    in messages. `masks` are the regions of interest, (n, *spatial) of bool, and `spacing` the millimetres between
+    neighbours along each axis, (n, n_dims); both are None where the source does not tell. `read` has the SHA-256 of
+    each file that was read below the card's folder, by its path there.
     """
 
     images: NDArray[np.uint8]
@@ -31,6 +35,9 @@ class RawDataset:
     groups: NDArray[np.str_]
     official_roles: NDArray[np.str_] | None
     origin: str
+    masks: NDArray[np.bool_] | None = None
+    spacing: NDArray[np.float64] | None = None
+    read: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, card: Card) -> None:
         """Raise InvalidData where the arrays contradict each other or `card`."""
@@ -51,10 +58,17 @@ class RawDataset:
         found += self._expect("dimensions of the images", card.n_dims + 1 + (card.channels > 1), self.images.ndim)
         if card.channels > 1 and not found:
             found += self._expect("channels (last axis of the images)", card.channels, self.images.shape[-1])
-        arrays = {"labels": self.labels, "groups": self.groups, "official roles": self.official_roles}
-        for name, array in arrays.items():
+        spatial = self.images.shape[1 : 1 + card.n_dims]
+        arrays = {
+            "labels": (self.labels, (n,)),
+            "groups": (self.groups, (n,)),
+            "official roles": (self.official_roles, (card.split.folds, n) if card.split.kind == "table" else (n,)),
+            "masks": (self.masks, (n, *spatial)),
+            "spacing": (self.spacing, (n, card.n_dims)),
+        }
+        for name, (array, shape) in arrays.items():
             if array is not None:
-                found += self._expect(f"shape of the {name}", (n,), array.shape)
+                found += self._expect(f"shape of the {name}", shape, array.shape)
         outside = np.unique(self.labels[(self.labels < 0) | (self.labels >= len(card.classes))])
         if len(outside):
             labels = f"labels from 0 to {len(card.classes) - 1} ({', '.join(card.classes)})"
@@ -65,11 +79,32 @@ class RawDataset:
         return found
 
     def _differences(self, card: Card) -> list[str]:
-        counts = np.bincount(self.labels, minlength=len(card.classes)).tolist()
-        named = dict(zip(card.classes, counts, strict=True))
+        found = []
+        if card.class_counts:
+            counts = np.bincount(self.labels, minlength=len(card.classes)).tolist()
+            expected = dict(zip(card.classes, card.class_counts, strict=True))
+            found += self._expect("samples per class", expected, dict(zip(card.classes, counts, strict=True)))
+        if card.split_counts:
+            roles = Counter([] if self.official_roles is None else self.official_roles.tolist())
+            found += self._expect("samples per role", {role: card.split_counts[role] for role in ROLES}, dict(roles))
+        if card.shape:
+            found += self._expect("shape of a sample", card.shape, self.images.shape[1 : 1 + card.n_dims])
+        found += self._expect("number of groups", card.n_groups, len(np.unique(self.groups)))
+        return [*found, *self._mixed_groups(card)]
+
+    def _mixed_groups(self, card: Card) -> list[str]:
+        """Groups of volumes with samples of several classes: rather a wrong label than lesions of one patient."""
+        if card.volume is None or card.mixed_groups:
+            return []
+        pairs = np.unique(np.stack([np.unique(self.groups, return_inverse=True)[1], self.labels]), axis=1)
+        members, counts = np.unique(pairs[0], return_counts=True)
+        mixed = np.unique(self.groups)[members[counts > 1]].tolist()
+        if not mixed:
+            return []
+        shown = ", ".join(map(repr, mixed[:3]))
         return [
-            *self._expect("samples per class", dict(zip(card.classes, card.class_counts, strict=True)), named),
-            *self._expect("number of groups", card.n_groups, len(np.unique(self.groups))),
+            f"{self.origin}: expected one label per group, got several in {len(mixed)}, such as {shown}; correct the "
+            "labels, or add  mixed_groups: true  to the card if labels belong to lesions and not to patients"
         ]
 
     def _expect(self, what: str, expected: Any, found: Any) -> list[str]:

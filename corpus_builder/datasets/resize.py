@@ -30,6 +30,16 @@ def resize(images: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8
     return result
 
 
+def resize_masks(masks: NDArray[np.bool_], size: tuple[int, ...]) -> NDArray[np.bool_]:
+    """`masks` (n, *spatial) at another size: what at least half of the old voxels under a new one belong to.
+
+    A region so small that it fills no new voxel by half keeps those that it fills most.
+    """
+    filled = resize(masks[:, None].astype(np.uint8) * np.uint8(255), size)[:, 0]
+    most = filled.max(axis=tuple(range(1, filled.ndim)), keepdims=True)
+    return np.asarray(filled >= np.clip(most, 1, 128))
+
+
 @lru_cache(maxsize=16)  # images of one folder often have a few sizes and are resized one at a time
 def _operator(old: int, new: int) -> NDArray[np.float64]:
     """Matrix (new, old) that resizes a line of `old` values to `new`."""

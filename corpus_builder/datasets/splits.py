@@ -14,6 +14,8 @@ from corpus_builder.datasets.prepare import PreparedDataset
 from corpus_builder.datasets.raw import ROLES, refuse
 from metaquery.errors import InvalidData, InvalidInput, LeakageError
 
+_VALIDATION_PARTS = 5
+
 
 def roles(prepared: PreparedDataset, fold: int, caps: Mapping[str, int | None] | None = None) -> NDArray[np.str_]:
     """Role of each sample in `fold`, (n,): `train`, `val`, `test`, or the empty string where a cap leaves it out.
@@ -43,12 +45,14 @@ def assign_roles(
     class_names: tuple[str, ...],
     name: str,
 ) -> NDArray[np.str_]:
-    """Role of each sample, (n,), from `labels`, `groups` and, for an official split, `official_roles`, all (n,).
+    """Role of each sample, (n,), from `labels`, `groups` and, for a published split, `official_roles`, all (n,).
 
     Grouped: the samples are cut into `split.folds` stratified parts of whole groups; part `fold` tests, the next
-    one validates, the others train. A cap then keeps whole groups, in the proportions of the classes; it is
-    exceeded only where one group for each class already has more samples. Raises InvalidInput for an unknown fold or
-    cap, InvalidData where a class is missing from a role, LeakageError where a group has samples in two roles.
+    one validates, the others train. From a table, `official_roles` is (folds, n); where a fold has no `val`, the
+    samples that train are cut into five such parts, of which one validates. A cap then keeps whole groups, in the
+    proportions of the classes; it is exceeded only where one group for each class already has more samples. Raises
+    InvalidInput for an unknown fold or cap, InvalidData where a class is missing from a role, LeakageError where a
+    group has samples in two roles.
     """
     if not 0 <= fold < split.folds:
         known = "only fold 0, as its split is official" if split.kind == "official" else f"folds 0 to {split.folds - 1}"
@@ -63,6 +67,8 @@ def assign_roles(
         result = _grouped(labels, groups, split, fold, class_names, name)
     elif official_roles is None:
         raise InvalidData(f"{name}: expected official roles in the data, got none; correct the card's split")
+    elif split.kind == "table":
+        result = _with_validation(official_roles[fold].astype("U5"), labels, groups, split, class_names, name)
     else:
         result = official_roles.astype("U5")
     for role, cap in limits.items():
@@ -96,8 +102,6 @@ def _grouped(
     class_names: tuple[str, ...],
     name: str,
 ) -> NDArray[np.str_]:
-    from sklearn.model_selection import StratifiedGroupKFold
-
     for index, class_name in enumerate(class_names):
         found = len(np.unique(groups[labels == index]))
         if found < split.folds:
@@ -105,12 +109,43 @@ def _grouped(
                 f"{name}: expected at least {split.folds} groups with class {class_name!r}, one per fold, got {found}; "
                 "use fewer folds in the card"
             )
-    folder = StratifiedGroupKFold(split.folds, shuffle=True, random_state=split.seed)
-    parts = [part for _, part in folder.split(np.zeros(len(labels)), labels, groups)]
+    parts = _parts(labels, groups, split.folds, split.seed)
     result = np.full(len(labels), "train", dtype="U5")
     result[parts[fold]] = "test"
     result[parts[(fold + 1) % split.folds]] = "val"
     return result
+
+
+def _with_validation(
+    roles: NDArray[np.str_],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.str_],
+    split: SplitSpec,
+    class_names: tuple[str, ...],
+    name: str,
+) -> NDArray[np.str_]:
+    """`roles` of a fold of a table, where one part of what trains validates if the table says nothing of it."""
+    if (roles == "val").any():
+        return roles
+    training = np.flatnonzero(roles == "train")
+    for index, class_name in enumerate(class_names):
+        found = len(np.unique(groups[training][labels[training] == index]))
+        if found < _VALIDATION_PARTS:
+            raise InvalidData(
+                f"{name}: expected at least {_VALIDATION_PARTS} groups with class {class_name!r} in train, of which "
+                f"one part becomes val, got {found}; give val in the table {split.file}"
+            )
+    parts = _parts(labels[training], groups[training], _VALIDATION_PARTS, split.seed)
+    roles[training[parts[0]]] = "val"
+    return roles
+
+
+def _parts(labels: NDArray[np.int64], groups: NDArray[np.str_], n_parts: int, seed: int) -> list[NDArray[np.int64]]:
+    """The indices of the samples in each of `n_parts` stratified parts of whole groups."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    folder = StratifiedGroupKFold(n_parts, shuffle=True, random_state=seed)
+    return [part for _, part in folder.split(np.zeros(len(labels)), labels, groups)]
 
 
 def _capped(

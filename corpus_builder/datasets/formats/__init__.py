@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import pkgutil
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from corpus_builder.datasets.split_table import read_fold_roles
 
 if TYPE_CHECKING:
     from corpus_builder.datasets.cards import Card
@@ -35,4 +38,6 @@ def read(card: Card, data_root: Path | None) -> RawDataset:
 def read_unchecked(card: Card, data_root: Path | None) -> RawDataset:
     """As `read`, but arrays that contradict each other or the card are given as they are."""
     raw: RawDataset = import_module(f"{__name__}.{card.format}").read(card, data_root)
+    if card.split.kind == "table":
+        raw = replace(raw, official_roles=read_fold_roles(card, data_root, raw.groups))
     return raw

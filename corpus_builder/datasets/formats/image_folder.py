@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus_builder.datasets.images import ImageFile, group_of, labels_by_source_name, locate_folder, read_images
+from corpus_builder.datasets.images import ImageFile, group_of, labels_by_source_name, read_images
+from corpus_builder.datasets.tree import locate_folder
 
 if TYPE_CHECKING:
     from corpus_builder.datasets.cards import Card

@@ -36,7 +36,7 @@ def front(tmp_path: Path) -> Front:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((6, 6), 7 * index, np.uint8)).save(path)
     front = dict(read_front_matter(cards_root() / "head_ct_hemorrhage.md"))
-    block = {key: value for key, value in front["medcurves"].items() if key not in ("files", "keys")}
+    block = {key: value for key, value in front["medcurves"].items() if key not in ("files", "keys", "shape")}
     block |= {
         "name": "toy", "classes": ["cold", "hot"], "class_counts": {"cold": 6, "hot": 6}, "n_dims": 2, "channels": 1,
         "n_samples": 12, "n_groups": 6, "format": "image_folder", "folder": "toy", "size": [6, 6],

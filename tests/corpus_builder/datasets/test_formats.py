@@ -27,7 +27,8 @@ def refusal(card: Card, root: Path | None, kind: type[MedCurvesError] = InvalidD
 
 
 def test_formats_are_the_modules() -> None:
-    assert format_names() == ("image_folder", "image_table", "medmnist", "npz", "phantom")
+    expected = ("dicom_table", "image_folder", "image_table", "medmnist", "nifti_table", "npz", "phantom")
+    assert format_names() == expected
 
 
 def test_npz_round_trip(arrays: Arrays, save: Any) -> None:

@@ -19,9 +19,10 @@ from PIL import Image
 from corpus_builder.datasets import dataset_key, prepare, roles
 from corpus_builder.datasets.cards import Card, DataFile, SplitSpec
 from corpus_builder.datasets.formats import read
-from corpus_builder.datasets.images import decode, tree_sha256
+from corpus_builder.datasets.images import decode
 from corpus_builder.datasets.raw import problems_of
 from corpus_builder.datasets.resize import resize
+from corpus_builder.datasets.tree import tree_sha256
 from metaquery.errors import InvalidCard, InvalidData, InvalidInput, MedCurvesError
 
 SUFFIXES = ("png", "tif", "bmp")  # without loss
