@@ -1,6 +1,7 @@
 """Meta-features: measured descriptors of the training part of a dataset."""
 
-from corpus_builder.metafeatures.descriptors import DESCRIPTORS
-from corpus_builder.metafeatures.measure import measure
+from corpus_builder.metafeatures.measure import Measurement, measure, undefined_notes
+from corpus_builder.metafeatures.part import TrainingPart
+from corpus_builder.metafeatures.registry import DESCRIPTORS
 
-__all__ = ["DESCRIPTORS", "measure"]
+__all__ = ["DESCRIPTORS", "Measurement", "TrainingPart", "measure", "undefined_notes"]

@@ -2,32 +2,77 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from time import process_time
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from corpus_builder.metafeatures.descriptors import DESCRIPTORS
+from corpus_builder.metafeatures.descriptor import Undefined
 from corpus_builder.metafeatures.part import TrainingPart
-from metaquery.errors import InvalidInput
+from corpus_builder.metafeatures.registry import DESCRIPTORS
+from corpus_builder.metafeatures.scores import FOLDS
 
 
-def measure(images: NDArray[np.uint8], labels: NDArray[np.int64], n_groups: int) -> list[dict[str, Any]]:
-    """Name, value and seconds of every descriptor of a training part, in the order of the registry.
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """`rows` of name, value and seconds, in the order of the registry; `reasons` of the values that are None, by name.
 
-    `images` is (n, channels, *spatial) uint8 and `labels` (n,) int64, of the training part only; `n_groups` is its
-    number of groups. Values do not depend on the order of the samples, not even in the last bit. Work that several
-    descriptors share is charged to the first of them, so the seconds add up to the time that was spent.
+    A value is None where the descriptor is not defined for the part, or where what it needs is not here.
     """
-    if len(images) == 0 or len(images) != len(labels):
-        raise InvalidInput(
-            f"expected images and as many labels, at least one, got {len(images)} images and {len(labels)} labels"
-        )
-    part = TrainingPart(images, labels, n_groups)
-    rows = []
-    for name, descriptor in DESCRIPTORS.items():
-        start = perf_counter()
-        value = float(descriptor(part))
-        rows.append({"name": name, "value": value, "seconds": perf_counter() - start})
-    return rows
+
+    rows: list[dict[str, Any]]
+    reasons: dict[str, str]
+
+
+def measure(part: TrainingPart) -> Measurement:
+    """Every descriptor of `part`.
+
+    Values do not depend on the order of the samples, not even in the last bit. Seconds are the CPU time of one thread,
+    which is what the clock would show on an idle core. Work that several descriptors share is charged to the first of
+    them, so they add up to the time that was spent.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        _warm_up()
+        return _measure(part)
+
+
+def _measure(part: TrainingPart) -> Measurement:
+    rows: list[dict[str, Any]] = []
+    reasons: dict[str, str] = {}
+    for descriptor in DESCRIPTORS.values():
+        start = process_time()
+        value = None
+        try:
+            value = float(descriptor.function(part))
+        except Undefined as reason:
+            reasons[descriptor.name] = str(reason)
+        rows.append({"name": descriptor.name, "value": value, "seconds": process_time() - start})
+    return Measurement(rows, reasons)
+
+
+def undefined_notes(measured: Iterable[tuple[str, Measurement]]) -> list[str]:
+    """One line for each reason why descriptors of datasets, given by name, have no value."""
+    names: dict[str, dict[str, None]] = {}  # dictionaries keep the order and drop repetitions
+    datasets: dict[str, dict[str, None]] = {}
+    for dataset, measurement in measured:
+        for name, reason in measurement.reasons.items():
+            names.setdefault(reason, {})[name] = None
+            datasets.setdefault(reason, {})[dataset] = None
+    return [
+        f"{len(names[reason])} meta-features from {next(iter(names[reason]))} on are null for "
+        f"{', '.join(datasets[reason])}: {reason}"
+        for reason in names
+    ]
+
+
+@cache
+def _warm_up() -> None:
+    """Measure a made-up part, so that imports and first calls are in nobody's seconds."""
+    numbers = np.arange(2 * FOLDS)
+    images = (numbers[:, None] * np.arange(64) % 251).astype(np.uint8).reshape(-1, 1, 8, 8)
+    _measure(TrainingPart(images, numbers % 2, numbers.astype(np.str_)))

@@ -1,26 +1,69 @@
-"""The training part of a dataset and the summaries that several descriptors share, all exact and free of order."""
+"""The training part of a dataset and the summaries that several descriptors share, all free of the samples' order."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from corpus_builder.datasets import PreparedDataset
+from metaquery.errors import InvalidInput
 
 _SUBSET_SAMPLES = 256
 _SUBSET_VALUES = 2**25
 _CHUNK_VALUES = 2**24
 
+Summary = TypeVar("Summary")
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingPart:
-    """`images` (n, channels, *spatial) uint8, `labels` (n,) int64 and the number of groups."""
+    """`images` (n, channels, *spatial) uint8, `labels` (n,) int64, `groups` (n,) of strings, at least one sample.
+
+    `spacing`, (n, n_dims) in millimetres, is None where the dataset does not tell; `weights_root` is where
+    pretrained probes find their weights.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
-    n_groups: int
+    groups: NDArray[np.str_]
+    spacing: NDArray[np.float64] | None = None
+    weights_root: Path | None = None
+    _summaries: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput where the arrays are not of the same samples, or of none."""
+        if len(self.images) == 0 or not len(self.images) == len(self.labels) == len(self.groups):
+            raise InvalidInput(
+                f"expected images and as many labels and groups, at least one, got {len(self.images)} images, "
+                f"{len(self.labels)} labels and {len(self.groups)} groups"
+            )
+
+    @classmethod
+    def of(cls, data: PreparedDataset, roles: NDArray[np.str_], weights_root: Path | None) -> TrainingPart:
+        """The samples of `data` whose role, (n,), is `train`."""
+        train = roles == "train"
+        spacing = None if data.spacing is None else data.spacing[train]
+        return cls(data.images[train], data.labels[train], data.groups[train], spacing, weights_root)
+
+    def shared(self, summary: Callable[..., Summary], *arguments: Hashable) -> Summary:
+        """What `summary` gives for this part and `arguments`, computed once."""
+        key = (summary, *arguments)
+        if key not in self._summaries:
+            self._summaries[key] = summary(self, *arguments)
+        found: Summary = self._summaries[key]
+        return found
+
+    @cached_property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return len(np.unique(self.groups))
 
     @cached_property
     def class_shares(self) -> NDArray[np.float64]:
@@ -48,17 +91,24 @@ class TrainingPart:
         return total, count
 
     @cached_property
+    def ranked(self) -> NDArray[np.intp]:
+        """The samples by the SHA-256 of their image, then label, then group, (n,).
+
+        A beginning of it is as good as a random subset, and knows nothing of the order in which the samples came.
+        """
+        digests = [hashlib.sha256(image.tobytes()).digest() for image in self.images]
+        keys = list(zip(digests, self.labels.tolist(), self.groups.tolist(), strict=True))
+        return np.array(sorted(range(len(keys)), key=keys.__getitem__))
+
+    @cached_property
     def spectrum(self) -> NDArray[np.float64]:
         """Eigenvalues of the pixels' covariance, up to a factor, on a bounded subset of the samples.
 
-        The subset is the samples with the smallest SHA-256, which is as good as random and knows no order. All sums
-        are of whole numbers below 2**53 and therefore exact.
+        All sums are of whole numbers below 2**53 and therefore exact.
         """
-        digests = [hashlib.sha256(image.tobytes()).digest() for image in self.images]
         values = int(np.prod(self.images.shape[1:]))
-        size = min(len(digests), _SUBSET_SAMPLES, max(2, _SUBSET_VALUES // values))
-        chosen = sorted(range(len(digests)), key=digests.__getitem__)[:size]
-        pixels = self.images[chosen].reshape(size, values).astype(np.float64)
+        size = min(len(self.images), _SUBSET_SAMPLES, max(2, _SUBSET_VALUES // values))
+        pixels = self.images[self.ranked[:size]].reshape(size, values).astype(np.float64)
         gram = (pixels @ pixels.T).astype(np.int64)
         rows = gram.sum(axis=0)
         centred = size**2 * gram - size * (rows[:, None] + rows[None, :]) + rows.sum()

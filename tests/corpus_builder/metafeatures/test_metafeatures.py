@@ -5,20 +5,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from corpus_builder.metafeatures import DESCRIPTORS, measure
+from corpus_builder.cli import cli
+from corpus_builder.metafeatures import DESCRIPTORS, Measurement, TrainingPart, basic, measure, spacing, undefined_notes
+from corpus_builder.metafeatures.registry import MODULES
 from metaquery.errors import InvalidInput
 from metaquery.schema import table
 from metaquery.schema.tables import from_rows
 
 
 def values(images: NDArray[Any], labels: NDArray[Any] | None = None, n_groups: int = 1) -> dict[str, float]:
+    """The descriptors that need neither texture nor probes."""
     labels = np.zeros(len(images), dtype=np.int64) if labels is None else labels
-    return {row["name"]: row["value"] for row in measure(images, labels, n_groups)}
+    part = TrainingPart(images, labels, (np.arange(len(images)) % n_groups).astype(np.str_))
+    return {descriptor.name: descriptor.function(part) for descriptor in basic.DESCRIPTORS}
 
 
 def noise(*shape: int, seed: int = 0) -> NDArray[Any]:
@@ -26,8 +31,9 @@ def noise(*shape: int, seed: int = 0) -> NDArray[Any]:
 
 
 def test_rows_are_the_registry_and_fit_the_table() -> None:
-    rows = measure(noise(6, 1, 5, 4), np.array([0, 0, 1, 1, 1, 1]), 3)
+    rows = measure(TrainingPart(noise(6, 1, 5, 4), np.array([0, 0, 1, 1, 1, 1]), np.array(list("aabbcc")))).rows
     assert [row["name"] for row in rows] == list(DESCRIPTORS)
+    assert len(DESCRIPTORS) == sum(len(module.DESCRIPTORS) for module in MODULES), "two descriptors have one name"
     full = [{"dataset": "toy", "fold": 0, **row} for row in rows]
     assert len(from_rows(table("metafeatures").arrow_schema(), full, what="metafeatures")) == len(DESCRIPTORS)
     assert all(row["seconds"] >= 0 for row in rows)
@@ -113,8 +119,66 @@ def test_smooth_images_have_less_texture_than_noise() -> None:
     assert values(smooth)["gradient_energy"] < 0.1 * values(rough)["gradient_energy"]
 
 
-def test_images_and_labels_must_fit() -> None:
-    with pytest.raises(InvalidInput, match="got 3 images and 2 labels"):
-        measure(noise(3, 1, 4, 4), np.zeros(2, dtype=np.int64), 1)
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (noise(1, 1, 1, 1), [0]),
+        (noise(5, 3, 9, 7), [0, 1, 2, 3, 4]),
+        (noise(12, 1, 3, 8, 5), [0, 1] * 6),
+        (np.full((12, 1, 6, 6), 77, dtype=np.uint8), [0, 1] * 6),
+        (noise(6, 4, 5, 5), [2] * 6),
+    ],
+    ids=["one pixel", "own classes", "flat volumes", "constant", "one class"],
+)
+def test_every_value_is_a_finite_number_or_null_with_a_reason(images: NDArray[Any], labels: list[int]) -> None:
+    part = TrainingPart(images, np.array(labels), np.arange(len(labels)).astype(np.str_))
+    measured = measure(part)
+    for row in measured.rows:
+        assert (row["value"] is None) == (row["name"] in measured.reasons)
+        assert row["value"] is None or math.isfinite(row["value"]), row
+
+
+def test_spacing_is_that_of_the_middle_sample() -> None:
+    images = noise(3, 1, 4, 10, 10)
+    known = np.array([[5.0, 0.5, 0.5], [2.0, 0.7, 0.7], [3.0, 0.6, 0.6]])
+    part = TrainingPart(images, np.zeros(3, dtype=np.int64), np.array(["a", "b", "c"]), known)
+    found = {descriptor.name: float(descriptor.function(part)) for descriptor in spacing.DESCRIPTORS}
+    assert found == pytest.approx(
+        {
+            "spacing_min": 0.6,
+            "spacing_median": 0.6,
+            "spacing_max": 3.0,
+            "spacing_anisotropy": 5.0,
+            "extent_min": 6.0,
+            "extent_max": 12.0,
+        }
+    )
+
+
+def test_notes_say_each_reason_once() -> None:
+    unknown = {"spacing_min": "not told", "spacing_max": "not told"}
+    measured = [("a", Measurement([], unknown)), ("b", Measurement([], {**unknown, "logme": "one class"}))]
+    assert undefined_notes([*measured, measured[0]]) == [
+        "2 meta-features from spacing_min on are null for a, b: not told",
+        "1 meta-features from logme on are null for b: one class",
+    ]
+
+
+def test_images_labels_and_groups_must_fit() -> None:
+    with pytest.raises(InvalidInput, match="got 3 images, 2 labels and 3 groups"):
+        TrainingPart(noise(3, 1, 4, 4), np.zeros(2, dtype=np.int64), np.array(["a", "b", "c"]))
     with pytest.raises(InvalidInput, match="at least one"):
-        measure(noise(0, 1, 4, 4), np.zeros(0, dtype=np.int64), 1)
+        TrainingPart(noise(0, 1, 4, 4), np.zeros(0, dtype=np.int64), np.array([], dtype=np.str_))
+
+
+def test_the_command_prints_value_seconds_and_meaning() -> None:
+    line = ["datasets", "describe", "phantom_nodules3d", "--size"]
+    done = CliRunner(env={"MEDCURVES_WEIGHTS": None}).invoke(cli, [*line, "8x8x8"], catch_exceptions=False)
+    rows = {line.split()[0]: line.split(maxsplit=3) for line in done.output.splitlines() if line.strip()}
+    assert set(DESCRIPTORS) <= set(rows)
+    assert rows["voxels"][1] == "512"
+    assert rows["voxels"][3].strip() == DESCRIPTORS["voxels"].meaning
+    assert rows["imagenet_logme"][1] == "null"
+    assert "set MEDCURVES_WEIGHTS" in done.output
+    with pytest.raises(InvalidInput, match="'8,8,8' is not usable: expected whole numbers with x between"):
+        CliRunner().invoke(cli, [*line, "8,8,8"], catch_exceptions=False)

@@ -1,14 +1,14 @@
-"""The registry of descriptors: one name, one function of the training part. Intensities are shares of full scale."""
+"""Counts, balance, intensities and variation of the pixels. Intensities are shares of full scale."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
+from corpus_builder.metafeatures.descriptor import Descriptor
+from corpus_builder.metafeatures.entropy import effective_rank, entropy
 from corpus_builder.metafeatures.part import TrainingPart
 
 _LEVELS = np.arange(256) / 255
@@ -16,7 +16,7 @@ _LEVELS = np.arange(256) / 255
 
 def class_balance_entropy(part: TrainingPart) -> float:
     """Entropy of the class shares over its maximum: 1 for equal classes; 0 where there is one class."""
-    return _entropy(part.class_shares) / np.log(len(part.class_shares)) if len(part.class_shares) > 1 else 0.0
+    return entropy(part.class_shares) / np.log(len(part.class_shares)) if len(part.class_shares) > 1 else 0.0
 
 
 def intensity_mean(part: TrainingPart) -> float:
@@ -66,20 +66,6 @@ def gradient_energy(part: TrainingPart) -> float:
     return total / (count * 255**2) if count else 0.0
 
 
-def effective_rank(part: TrainingPart) -> float:
-    """Exponential of the entropy of the normalised PCA spectrum of the pixels (Roy and Vetterli, EUSIPCO 2007).
-
-    From 1, one direction of variation, up to the number of samples less 1; 0 where all samples are alike.
-    """
-    total = part.spectrum.sum()
-    return float(np.exp(_entropy(part.spectrum / total))) if total > 0 else 0.0
-
-
-def _entropy(shares: NDArray[np.float64]) -> float:
-    positive = shares[shares > 0]
-    return float(-np.sum(positive * np.log(positive)))
-
-
 def _central_moment(part: TrainingPart, order: int, about: float) -> float:
     return float(np.sum(part.histogram * (_LEVELS - about) ** order) / part.histogram.sum())
 
@@ -91,24 +77,34 @@ def _variance(part: TrainingPart) -> float:
     return (n * second - first**2) / (n * 255) ** 2
 
 
-DESCRIPTORS: dict[str, Callable[[TrainingPart], float]] = {
-    "n_train": lambda part: len(part.images),
-    "n_groups_train": lambda part: part.n_groups,
-    "n_classes": lambda part: len(part.class_shares),
-    "class_balance_entropy": class_balance_entropy,
-    "minority_share": lambda part: part.class_shares.min(),
-    "n_dims": lambda part: part.images.ndim - 2,
-    "channels": lambda part: part.images.shape[1],
-    "voxels": lambda part: prod(part.images.shape[2:]),
-    "intensity_mean": intensity_mean,
-    "intensity_std": intensity_std,
-    "intensity_skewness": intensity_skewness,
-    "intensity_kurtosis": intensity_kurtosis,
-    **{
-        f"intensity_p{percent:02d}": partial(intensity_percentile, percent=percent)
+DESCRIPTORS = (
+    Descriptor("n_train", "Samples of the training part", lambda part: len(part.images)),
+    Descriptor("n_groups_train", "Groups (patients) of the training part", lambda part: part.n_groups),
+    Descriptor("n_classes", "Classes that occur", lambda part: len(part.class_shares)),
+    Descriptor(
+        "class_balance_entropy",
+        "Entropy of the class shares over its maximum; 1 for equal classes",
+        class_balance_entropy,
+    ),
+    Descriptor("minority_share", "Share of the rarest class", lambda part: part.class_shares.min()),
+    Descriptor("n_dims", "Spatial dimensions", lambda part: part.images.ndim - 2),
+    Descriptor("channels", "Channels of a sample", lambda part: part.images.shape[1]),
+    Descriptor("voxels", "Pixels or voxels of a channel", lambda part: prod(part.images.shape[2:])),
+    Descriptor("intensity_mean", "Mean intensity, of full scale", intensity_mean),
+    Descriptor("intensity_std", "Standard deviation of the intensity, of full scale", intensity_std),
+    Descriptor("intensity_skewness", "Third standardised moment of the intensity", intensity_skewness),
+    Descriptor("intensity_kurtosis", "Fourth standardised moment of the intensity less 3", intensity_kurtosis),
+    *(
+        Descriptor(
+            f"intensity_p{percent:02d}",
+            f"Intensity that {percent} per cent of all values do not exceed, of full scale",
+            partial(intensity_percentile, percent=percent),
+        )
         for percent in (1, 5, 25, 50, 75, 95, 99)
-    },
-    "foreground_share": foreground_share,
-    "gradient_energy": gradient_energy,
-    "effective_rank": effective_rank,
-}
+    ),
+    Descriptor("foreground_share", "Share of values above the threshold of Otsu", foreground_share),
+    Descriptor("gradient_energy", "Mean squared difference between neighbours, of full scale", gradient_energy),
+    Descriptor(
+        "effective_rank", "Independent directions in which the pixels vary", lambda part: effective_rank(part.spectrum)
+    ),
+)
