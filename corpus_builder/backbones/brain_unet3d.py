@@ -73,6 +73,8 @@ SPECS = (
             source="github:bthyreau/hippodeep_pytorch @ 310305fe5a928b1da3e98e7c1384490881690593",
             rename=_rename_hippodeep,
         ),
+        input_size=(64, 64, 64),
+        min_size=8,
     ),
     BackboneSpec(
         name="deepbrain.t1_brain",
@@ -93,5 +95,7 @@ SPECS = (
             source="github:iitzco/deepbrain @ dbeff0ea67fb12317e62c9d957e902b230fa8bdf",
             rename=_rename_deepbrain,
         ),
+        input_size=(128, 128, 128),
+        min_size=8,
     ),
 )

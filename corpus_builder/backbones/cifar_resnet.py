@@ -7,8 +7,8 @@ from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from corpus_builder.backbones.layers import PadShortcut
 from corpus_builder.backbones.spec import IMAGENET, BackboneSpec, Weights
 from corpus_builder.backbones.stages import StagedBackbone
 
@@ -20,14 +20,12 @@ class _Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(c_out)
         self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(c_out)
-        self.stride = stride
-        self.pad = (c_out - c_in) // 2
+        pad = (c_out - c_in) // 2
+        self.shortcut = PadShortcut(stride, pad, pad) if pad else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
-        if self.pad:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
-        return torch.relu(y + x)
+        return torch.relu(y + self.shortcut(x))
 
 
 def _build(depth: int) -> StagedBackbone:
@@ -71,6 +69,7 @@ def _spec(depth: int, parameters: int, sha256: str) -> BackboneSpec:
             source="github:akamaster/pytorch_resnet_cifar10 @ d5489e8995e81e91ce6b1d69dcc98ad579b0b153",
             rename=_rename,
         ),
+        input_size=(32, 32),
     )
 
 

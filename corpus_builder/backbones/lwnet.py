@@ -62,5 +62,6 @@ SPECS = (
             source="github:agaldran/lwnet @ ce72ddabcf5fc9af14197ac0d43bd29000b17df2",
             rename=_rename,
         ),
+        min_size=8,
     ),
 )

@@ -74,6 +74,7 @@ def _spec(
             source="github:neuroneural/brainchop @ 4c87885f3a2a8835e260d521dcec922b58d91d41",
             rename=partial(_rename, dilations),
         ),
+        input_size=(256, 256, 256),
     )
 
 

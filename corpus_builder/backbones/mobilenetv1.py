@@ -61,6 +61,7 @@ def _spec(
     sha256: str,
     pretrained_on: str,
     weights_source: str,
+    input_size: tuple[int, int],
 ) -> BackboneSpec:
     return BackboneSpec(
         name=name,
@@ -81,6 +82,7 @@ def _spec(
             source=weights_source,
             rename=_rename,
         ),
+        input_size=input_size,
     )
 
 
@@ -95,6 +97,7 @@ SPECS = (
         sha256="388ce62cc0dd2619c6828b8af8e7b54cebee5332df8c1c2e9af47e421e5981ea",
         pretrained_on="ImageNet-1k (8-bit weights, BatchNorm statistics estimated anew)",
         weights_source="github:google-coral/edgetpu @ 5020de9386ff370dcc1f63291a2d0f98eeb98adb",
+        input_size=(160, 160),
     ),
     _spec(
         "mobilenetv1_025.vww",
@@ -106,5 +109,6 @@ SPECS = (
         sha256="64ceb8a3be30d17b1173730f2b36b7fa861e2267bc0561ef5e07a17940efaafb",
         pretrained_on="Visual Wake Words (COCO 2014, person or none)",
         weights_source="github:mlcommons/tiny @ 1afd2c9820f795965a6134facd0b4dfae41ef23f",
+        input_size=(96, 96),
     ),
 )

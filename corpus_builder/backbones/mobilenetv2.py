@@ -107,6 +107,7 @@ def _spec(
         licence="Apache-2.0",
         source="Sandler et al., MobileNetV2, CVPR 2018",
         weights=weights,
+        input_size=(224, 224),
     )
 
 

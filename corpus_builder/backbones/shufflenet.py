@@ -77,5 +77,6 @@ SPECS = (
             source="github:dog-qiuqiu/FastestDet @ 50473cd155cb088aa4a99e64ff6a4b3c24fa07e1",
             rename=_rename,
         ),
+        input_size=(224, 224),
     ),
 )

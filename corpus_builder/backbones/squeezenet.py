@@ -72,5 +72,7 @@ SPECS = (
             source="github:miaobin/test-data @ 1b11055b7f3196ffe9a97051e7f4d10c74a44914 (ONNX Model Zoo)",
             rename=_rename,
         ),
+        input_size=(224, 224),
+        min_size=17,  # the last pooling layer, which pads nothing, needs two rows
     ),
 )

@@ -35,6 +35,7 @@ def _spec(n_dims: int, parameters: int) -> BackboneSpec:
         build=lambda: _build(n_dims),
         licence="Apache-2.0",
         source="MedCurves",
+        min_size=8,
     )
 
 
