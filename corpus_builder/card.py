@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from metaquery.schema import TABLE_NAMES, table
+from metaquery.types import EPOCHLESS_FAMILY
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -123,9 +124,9 @@ def _backbones(backbones: list[dict[str, Any]]) -> str:
     body = [
         [
             row["backbone"],
-            f"{row['parameters']:,}",
-            f"{row['flops'] / 1e6:,.1f}",
-            row["pretrained_on"] or "random weights",
+            "-" if row["parameters"] is None else f"{row['parameters']:,}",
+            "-" if row["flops"] is None else f"{row['flops'] / 1e6:,.1f}",
+            "-" if row["family"] == EPOCHLESS_FAMILY else row["pretrained_on"] or "random weights",
         ]
         for row in backbones
     ]

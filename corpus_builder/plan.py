@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from corpus_builder.backbones import member_spec
+from corpus_builder.backbones.sizes import check_size
 from corpus_builder.datasets import Card, dataset_key
 from corpus_builder.files import replace_file
 from corpus_builder.space import search_space
@@ -73,7 +75,13 @@ class Plan:
 
 
 def make_plan(study: Study) -> Plan:
-    """All trials of `study`: each dataset x fold x seed with the configs of its designs."""
+    """All trials of `study`: each dataset x fold x seed with the configs of its designs.
+
+    Raises InvalidInput for a backbone that does not take images of the study's size.
+    """
+    for size, names in {study.size(card): study.backbones_for(card) for card in study.cards}.items():
+        for name in names:
+            check_size(member_spec(name), size)
     cells: dict[tuple[str, int, str], list[PlannedTrial]] = defaultdict(list)
     for card in study.cards:
         key = dataset_key(card, study.size(card), study.caps)

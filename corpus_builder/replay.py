@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from corpus_builder.execute.work import Place, load_study_data
+from corpus_builder.execute.work import Place, load_study_data, run_any_trial
 from corpus_builder.plan import make_plan
 from corpus_builder.study import Study
 from metaquery.errors import CorpusError, InvalidData, UnknownName
@@ -27,9 +27,6 @@ def replay(root: Path, trial_id: str, place: Place) -> dict[str, float]:
     Differences are of single-precision values, infinite where only one of the two is defined. Raises InvalidData
     where the new training ends otherwise than the stored one.
     """
-    from corpus_builder.train.device import resolve_device
-    from corpus_builder.train.trial import run_trial
-
     plan = make_plan(Study.from_document(_study(root), what=f"the study of {root}"))
     specs = {trial.spec.trial_id: trial.spec for trial in plan.trials}
     if trial_id not in specs:
@@ -38,7 +35,7 @@ def replay(root: Path, trial_id: str, place: Place) -> dict[str, float]:
     stored = _rows(root, "trials", trial_id)[0]
     curve = _rows(root, "curves", trial_id)
     data = load_study_data(plan.study, spec.dataset, spec.fold, place.data_root)
-    result = run_trial(spec, data, resolve_device(place.device), place.weights_root)
+    result = run_any_trial(spec, data, place)
     if (str(result.status), len(result.epochs)) != (stored["status"], len(curve)):
         raise InvalidData(
             f"trial {trial_id} is stored as {stored['status']} after {len(curve)} epochs, "

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from corpus_builder import __version__
-from corpus_builder.backbones import backbone_spec
+from corpus_builder.backbones import member_spec
 from corpus_builder.backbones.describe import backbone_row
 from corpus_builder.card import corpus_card
 from corpus_builder.execute.rundir import DATA_TABLES, RunDirectory
@@ -41,7 +41,7 @@ def seal(root: Path, out: Path, *, partial: bool = False) -> Path:
     trials, curves = _trials_and_curves(run, finished)
     tables = {
         **{name: _data_table(run, finished, name) for name in DATA_TABLES},
-        "backbones": _backbones(plan, finished),
+        "backbones": _backbones(run, finished),
         "configs": _configs(plan, finished),
         "trials": trials,
         "curves": curves,
@@ -68,10 +68,13 @@ def _data_table(run: RunDirectory, units: list[Unit], name: str) -> pa.Table:
     return pa.concat_tables([run.read_data(dataset, fold, name) for dataset, fold in sorted(used)])
 
 
-def _backbones(plan: Plan, units: list[Unit]) -> pa.Table:
-    sizes = {card.n_dims: plan.study.size(card) for card in plan.study.cards}
+def _backbones(run: RunDirectory, units: list[Unit]) -> pa.Table:
+    study, hashes = run.plan.study, run.weights()
+    sizes = {card.n_dims: study.size(card) for card in study.cards}
     used = {str(trial.spec.config["backbone"]) for unit in units for trial in unit.trials}
-    rows = [backbone_row(name, sizes[backbone_spec(name).n_dims]) for name in sorted(used)]
+    rows = [backbone_row(name, sizes[member_spec(name).n_dims]) for name in sorted(used)]
+    for row in rows:
+        row["weights_sha256"] = row["weights_sha256"] or hashes.get(row["backbone"])
     return from_rows(table("backbones").arrow_schema(), rows, what="backbones")
 
 

@@ -1,28 +1,60 @@
-"""The search space of the recipe: every hyperparameter a config may have, with its domain and its core grid."""
+"""The search space of a study: every hyperparameter a config may have, with its domain and its core grid."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from corpus_builder.backbones import backbone_spec
+from corpus_builder.backbones import BackboneSpec, Member, member_spec
+from corpus_builder.radiomics.space import radiomics_hyperparameters
 from metaquery.errors import InvalidInput
 from metaquery.space import Condition, Hyperparameter, SearchSpace
 
 
 def search_space(backbones: Sequence[str]) -> SearchSpace:
-    """The conditional space over `backbones`; `corpus_builder.recipe` says what each hyperparameter does."""
+    """The conditional space over `backbones`.
+
+    `corpus_builder.recipe` says what the hyperparameters of networks do, `corpus_builder.radiomics` what those of
+    classical members do. Where both kinds are in `backbones`, each hyperparameter is active for its own kind alone;
+    over networks alone the space is that of the recipe.
+    """
     if not backbones:
         raise InvalidInput("a search space needs at least one backbone, got none")
-    pretrained = tuple(name for name in backbones if backbone_spec(name).weights is not None)
-    hyperparameters = [
-        Hyperparameter(
-            "backbone",
-            "categorical",
-            default=backbones[0],
-            choices=tuple(backbones),
-            grid=tuple(backbones),
-            description="Architecture and weights that are fine-tuned.",
+    members = [member_spec(name) for name in backbones]
+    networks = [member for member in members if isinstance(member, BackboneSpec)]
+    classical = [member for member in members if not isinstance(member, BackboneSpec)]
+    backbone = Hyperparameter(
+        "backbone",
+        "categorical",
+        default=backbones[0],
+        choices=tuple(backbones),
+        grid=tuple(backbones),
+        description="Architecture and weights that are fine-tuned.",
+    )
+    return SearchSpace(
+        "medcurves",
+        (
+            backbone,
+            *_only_for(networks, members, network_hyperparameters(networks) if networks else []),
+            *_only_for(classical, members, radiomics_hyperparameters(classical) if classical else []),
         ),
+    )
+
+
+def _only_for(
+    some: Sequence[Member], members: Sequence[Member], hyperparameters: list[Hyperparameter]
+) -> list[Hyperparameter]:
+    """`hyperparameters` with those that have no condition active for `some` of the `members` alone."""
+    if len(some) == len(members):
+        return hyperparameters
+    condition = Condition("backbone", tuple(member.name for member in some))
+    return [hp if hp.condition is not None else replace(hp, condition=condition) for hp in hyperparameters]
+
+
+def network_hyperparameters(networks: Sequence[BackboneSpec]) -> list[Hyperparameter]:
+    """What is tuned of `networks`, at least one."""
+    pretrained = tuple(network.name for network in networks if network.weights is not None)
+    hyperparameters = [
         Hyperparameter(
             "freeze",
             "ordinal",
@@ -98,4 +130,4 @@ def search_space(backbones: Sequence[str]) -> SearchSpace:
             description="none, or light: random shift by up to a tenth of each axis, brightness and contrast.",
         ),
     ]
-    return SearchSpace("medcurves", tuple(hp for hp in hyperparameters if hp.condition is None or hp.condition.values))
+    return [hp for hp in hyperparameters if hp.condition is None or hp.condition.values]

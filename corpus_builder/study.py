@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from corpus_builder.backbones import backbone_spec
+from corpus_builder.backbones import member_spec
+from corpus_builder.backbones.portfolios import expand_portfolios
 from corpus_builder.datasets import Card, load_card
 from metaquery.errors import InvalidInput
 from metaquery.schema import check_document
@@ -75,15 +76,16 @@ class Study:
 
     def backbones_for(self, card: Card) -> list[str]:
         """The study's backbones that take samples like those of `card`."""
-        return [name for name in self.backbones if backbone_spec(name).n_dims == card.n_dims]
+        return [name for name in self.backbones if member_spec(name).n_dims == card.n_dims]
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], *, what: str = "study") -> Study:
         """Check `document` against the schema, the cards and the backbones."""
         check_document("study", document, what=what)
         cards = tuple(load_card(name) for name in document["datasets"])
+        document = {**document, "backbones": expand_portfolios(document["backbones"])}
         for name in document["backbones"]:
-            backbone_spec(name)
+            member_spec(name)
         if len({card.name for card in cards}) < len(cards):
             raise InvalidInput(f"{what}: two of its data cards define a dataset of the same name; rename one of them")
         study = cls(document, cards, tuple(document["backbones"]))

@@ -225,7 +225,7 @@ class Corpus:
         if epoch not in ("best", "last") and not (_is_epoch(epoch) and 1 <= epoch <= self.epochs):
             return InvalidInput(f"epoch must be an integer from 1 to {self.epochs}, 'best' or 'last', got {epoch!r}")
         trial = self._trials.slice(list(self._trial_rows).index(trial_id), 1).to_pylist()[0]
-        ran = trial["epochs_run"]
+        ran = max(epochs, default=trial["epochs_run"])
         if ran == 0 or (not isinstance(epoch, str) and epoch > ran):
             return InvalidInput(
                 f"trial {trial_id} ended ({trial['status']}) after epoch {ran}: it has no epoch {epoch}"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from metaquery.space import Config, SearchSpace
 
 MAX_EPOCHS = 27  # full fidelity: Hyperband and DEHB rungs with eta 3 are exactly 1, 3, 9, 27
+EPOCHLESS_FAMILY = "radiomics"  # its backbones have no epochs: fitted whole, with one record, at epochs_planned
 
 Split = Literal["val", "test"]
 Charging = Literal["resume", "restart"]
@@ -84,6 +85,19 @@ class Curve:
     def epochs_run(self) -> int:
         """Number of epochs that really ran."""
         return len(self.value)
+
+    @classmethod
+    def without_epochs(cls, value: float, test: float, seconds: float, status: Status, epochs: int) -> Curve:
+        """The curve of a config that has no epochs: fitted whole by the first query, whatever epoch it asks for.
+
+        Its values are the same at every one of `epochs`, and all that it costs is charged with the first; training on
+        costs nothing. In a budget of epochs it counts like any other config, by the epoch that was asked for.
+        """
+        import numpy as np
+
+        cost = np.zeros(epochs)
+        cost[0] = seconds
+        return cls(np.full(epochs, value), np.full(epochs, test), cost, status, epochs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class _Trial:
     """What the tables say about one trial: its metrics by epoch, in the order of epochs."""
 
     trial_id: str
-    curve: list[dict[str, float | None]]
+    curve: dict[int, dict[str, float | None]]
 
 
 def prediction_problems(corpus: Corpus, tables: Mapping[str, pa.Table]) -> Iterator[str]:
@@ -74,9 +74,9 @@ def prediction_problems(corpus: Corpus, tables: Mapping[str, pa.Table]) -> Itera
 def _trials(tables: Mapping[str, pa.Table]) -> dict[tuple[str, int], list[_Trial]]:
     """The trials with epochs by dataset and fold, in the order of the table."""
     names = [f"{split}_{metric}" for split in SPLITS for metric in METRICS]
-    curves: dict[str, list[dict[str, float | None]]] = {}
-    for row in tables["curves"].select(["trial_id", *names]).to_pylist():
-        curves.setdefault(row.pop("trial_id"), []).append(row)
+    curves: dict[str, dict[int, dict[str, float | None]]] = {}
+    for row in tables["curves"].select(["trial_id", "epoch", *names]).to_pylist():
+        curves.setdefault(row.pop("trial_id"), {})[row.pop("epoch")] = row
     found: dict[tuple[str, int], list[_Trial]] = {}
     for row in tables["trials"].select(["trial_id", "dataset", "fold"]).to_pylist():
         if row["trial_id"] in curves:
@@ -109,7 +109,7 @@ def _fold_problems(stored: FoldPredictions, trials: list[_Trial], bound: float) 
             yield f"trial {trial.trial_id} has no predictions"
             continue
         row = stored.rows[trial.trial_id]
-        expected = checkpoint_epochs([epoch["val_auc"] for epoch in trial.curve])
+        expected = checkpoint_epochs([metrics["val_auc"] for metrics in trial.curve.values()], list(trial.curve))
         if [expected.get(k, 0) for k in CHECKPOINTS] != stored.epochs[row].tolist():
             yield f"trial {trial.trial_id}: its checkpoints are at {stored.epochs[row].tolist()}, expected {expected}"
             continue
@@ -120,7 +120,7 @@ def _fold_problems(stored: FoldPredictions, trials: list[_Trial], bound: float) 
                 if epoch in checked and np.array_equal(p, checked[epoch]):
                     continue  # best and last are mostly the same epoch as another
                 checked[epoch] = p
-                wrong = _contradictions(p, stored.labels[split], split, trial.curve[epoch - 1], bound)
+                wrong = _contradictions(p, stored.labels[split], split, trial.curve[epoch], bound)
                 if wrong:
                     where = f"trial {trial.trial_id}: {split} predictions at {checkpoint} (epoch {epoch})"
                     yield f"{where} contradict the curve: {', '.join(wrong)}"

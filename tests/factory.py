@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from metaquery.schema.predictions import SPLITS, TrialPredictions, checkpoint_ep
 from metaquery.schema.tables import from_rows, schema_of
 from metaquery.schema.writer import write_corpus
 from metaquery.space import Condition, Config, Hyperparameter, SearchSpace, content_id
-from metaquery.types import MAX_EPOCHS, Split
+from metaquery.types import EPOCHLESS_FAMILY, MAX_EPOCHS, Split
 
 BACKBONES = {
     2: ("tiny.scratch", "small.scratch", "small.imagenet"),
@@ -144,6 +144,36 @@ def make_content(
     rows["configs"] = list(configs.values())
     tables = {n: from_rows(schema_of(n, space), rows[n], what=n) for n in TABLE_NAMES}
     return {"epochs": epochs, "space": space, "tables": tables, "predictions": predictions}
+
+
+def without_epochs(content: dict[str, Any], backbone: str) -> dict[str, Any]:
+    """`content` of `make_content` in which `backbone` has no epochs: of each of its trials the last record is left, and
+    nothing of those that did not complete."""
+    rows = {table_name: data.to_pylist() for table_name, data in content["tables"].items()}
+    for row in rows["backbones"]:
+        if row["backbone"] == backbone:
+            row |= {"family": EPOCHLESS_FAMILY, "parameters": None, "flops": None}
+    configs = {row["config_id"] for row in rows["configs"] if row["backbone"] == backbone}
+    ends = {}
+    for row in rows["trials"]:
+        if row["config_id"] in configs:
+            row["epochs_run"] = int(row["status"] == "completed")
+            ends[row["trial_id"]] = row["epochs_planned"] if row["epochs_run"] else 0
+    rows["curves"] = [row for row in rows["curves"] if row["epoch"] == ends.get(row["trial_id"], row["epoch"])]
+    for row in rows["curves"]:
+        if row["trial_id"] in ends:
+            row["learning_rate"] = None
+    predictions = []
+    for trial in content["predictions"]:
+        if trial.trial_id in ends:
+            kept = checkpoint_epochs([0.5], [ends[trial.trial_id]])
+            last = dict.fromkeys(kept, trial.probabilities["last"])
+            predictions += [replace(trial, probabilities=last)] if ends[trial.trial_id] else []
+        else:
+            predictions.append(trial)
+    space = content["space"]
+    tables = {n: from_rows(schema_of(n, space), rows[n], what=n) for n in TABLE_NAMES}
+    return {**content, "tables": tables, "predictions": predictions}
 
 
 def _plan(

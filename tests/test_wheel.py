@@ -68,4 +68,4 @@ def test_it_works_away_from_the_checkout(wheel, tmp_path):
     assert done.returncode == 0, done.stderr
     trials, cards = map(int, done.stdout.split())
     assert trials >= 100
-    assert cards == len(list((ROOT / "data_cards").glob("*.md")))
+    assert cards > len(list((ROOT / "data_cards").glob("*.md")))  # those, and those of the tables

@@ -1,6 +1,7 @@
 """The run directory: all that a run knows, as files that are there whole or not at all.
 
 plan.parquet            what is to be run
+weights.json            SHA-256 of the weights file of each pretrained backbone
 data/DATASET-FOLD/      datasets.parquet, splits.parquet, metafeatures.parquet: what it is run on
 shards/UNIT.parquet     one row per trial of a finished unit: its columns, curve and predictions
 lock                    held by the process that runs the plan
@@ -139,6 +140,22 @@ class RunDirectory:
         if schema != shard_schema() or shard["trial_id"].to_pylist() != expected:
             raise InvalidData(f"shard {path} does not hold the trials of its unit: delete it and run the plan again")
         return shard
+
+    def record_weights(self, hashes: Mapping[str, str]) -> None:
+        """Store the SHA-256 of the weights files by backbone; InvalidInput when the run was begun with other files."""
+        for name, begun_with in self.weights().items():
+            if hashes.get(name) != begun_with:
+                raise InvalidInput(
+                    f"{self.root} was begun with another weights file of {name} (SHA-256 {begun_with}): put that one "
+                    f"back, or give another --run-dir"
+                )
+        with replace_file(self.root / "weights.json") as partial:
+            partial.write_text(json.dumps(dict(hashes), indent=2) + "\n")
+
+    def weights(self) -> dict[str, str]:
+        """What `record_weights` stored."""
+        path = self.root / "weights.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}
 
     def write_data(self, dataset: str, fold: int, tables: Mapping[str, pa.Table]) -> None:
         """Store the rows of `datasets`, `splits` and `metafeatures` of one dataset and fold."""

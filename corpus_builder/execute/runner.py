@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from corpus_builder.backbones import backbone_spec
+from corpus_builder.backbones import BackboneSpec, member_spec
 from corpus_builder.datasets import dataset_row, roles, split_rows
 from corpus_builder.execute.progress import Progress
 from corpus_builder.execute.rundir import RunDirectory
 from corpus_builder.execute.work import Place, prepared, run_unit
-from corpus_builder.metafeatures import measure
+from corpus_builder.metafeatures import Measurement, TrainingPart, measure, undefined_notes
 from corpus_builder.plan import Plan, Unit
 from corpus_builder.train.records import TrialResult
 from metaquery.errors import Interrupted
@@ -36,28 +36,33 @@ def run_plan(
 
     Data and weights are checked before anything is written or trained.
     """
-    from corpus_builder.backbones.weights import weights_path
+    from corpus_builder.backbones.weights import verify
     from corpus_builder.train.device import resolve_device
 
     resolve_device(place.device)
-    for name in plan.study.backbones:
-        if backbone_spec(name).weights is not None:
-            weights_path(backbone_spec(name), place.weights_root)
-    measured = {
-        (card.name, fold): _describe(plan, card.name, fold, place.data_root, root)
+    weights: dict[str, str] = {}
+    for card in plan.study.cards:
+        for member in map(member_spec, plan.study.backbones_for(card)):
+            if member.name not in weights and isinstance(member, BackboneSpec) and member.weights is not None:
+                weights[member.name] = verify(member, place.weights_root, plan.study.size(card))
+    described = {
+        (card.name, fold): _describe(plan, card.name, fold, place, root)
         for card in plan.study.cards
         for fold in plan.study.folds
     }
 
     run = RunDirectory.create(root, plan)
     with run.lock():
-        for (dataset, fold), tables in measured.items():
-            if tables is not None:
-                run.write_data(dataset, fold, tables)
+        run.record_weights(weights)
+        for (dataset, fold), found in described.items():
+            if found is not None:
+                run.write_data(dataset, fold, found[0])
         damaged = run.set_aside_damaged()
         pending = run.pending()
         done = len(plan.trials) - sum(len(unit.trials) for unit in pending)
         with Progress(total=len(plan.trials), done=done) as progress:
+            for note in undefined_notes((key[0], found[1]) for key, found in described.items() if found is not None):
+                progress.note(note)
             for path in damaged:
                 progress.note(f"set aside a damaged shard, its trials run again: {path.name}")
             try:
@@ -75,21 +80,24 @@ def run_plan(
         return progress.statuses
 
 
-def _describe(plan: Plan, dataset: str, fold: int, data_root: Path | None, root: Path) -> dict[str, pa.Table] | None:
-    """Rows of the data tables for a dataset and fold, or None where the run directory has them already."""
+def _describe(
+    plan: Plan, dataset: str, fold: int, place: Place, root: Path
+) -> tuple[dict[str, pa.Table], Measurement] | None:
+    """Rows of the data tables for a dataset and fold, and the measurement of its meta-features, or None where the run
+    directory has them already."""
     if (root / "plan.parquet").exists() and RunDirectory(root, plan).has_data(dataset, fold):
         return None
     study = plan.study
     card = study.card(dataset)
-    data = prepared(card, data_root, study.size(card))
+    data = prepared(card, place.data_root, study.size(card))
     role = roles(data, fold, study.caps)
-    train = role == "train"
-    n_groups = len(set(data.groups[train].tolist()))
-    features = [
-        {"dataset": dataset, "fold": fold, **row} for row in measure(data.images[train], data.labels[train], n_groups)
-    ]
-    rows = {"datasets": [dataset_row(data)], "splits": split_rows(data, fold, role), "metafeatures": features}
-    return {name: pa.Table.from_pylist(rows[name], schema=table(name).arrow_schema()) for name in rows}
+    measured = measure(TrainingPart.of(data, role, place.weights_root))
+    rows = {
+        "datasets": [dataset_row(data)],
+        "splits": split_rows(data, fold, role),
+        "metafeatures": [{"dataset": dataset, "fold": fold, **row} for row in measured.rows],
+    }
+    return {name: pa.Table.from_pylist(rows[name], schema=table(name).arrow_schema()) for name in rows}, measured
 
 
 def _in_processes(run: RunDirectory, units: list[Unit], place: Place, workers: int) -> Iterator[list[TrialResult]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from corpus_builder.backbones.spec import BackboneSpec
-from corpus_builder.backbones.stages import StagedBackbone
+from corpus_builder.backbones.stages import Backbone
 from corpus_builder.backbones.weights import build
 from metaquery.space import Config
 
@@ -15,7 +15,7 @@ from metaquery.space import Config
 class Classifier(nn.Module):
     """Features, dropout, one linear layer."""
 
-    def __init__(self, backbone: StagedBackbone, n_classes: int, dropout: float) -> None:
+    def __init__(self, backbone: Backbone, n_classes: int, dropout: float) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(backbone.feature_dim, n_classes))
@@ -26,8 +26,17 @@ class Classifier(nn.Module):
         return logits
 
 
-def build_classifier(spec: BackboneSpec, config: Config, n_classes: int, weights_root: Path | None) -> Classifier:
-    """The model of `config`; random parts are drawn from torch's global generator."""
-    model = Classifier(build(spec, weights_root), n_classes, float(config["dropout"]))
+def build_classifier(
+    spec: BackboneSpec,
+    config: Config,
+    n_classes: int,
+    weights_root: Path | None,
+    size: tuple[int, ...] | None = None,
+) -> Classifier:
+    """The model of `config` for images of the spatial shape `size`, by default that of the weights.
+
+    Random parts are drawn from torch's global generator.
+    """
+    model = Classifier(build(spec, weights_root, size), n_classes, float(config["dropout"]))
     model.backbone.freeze(float(config.get("freeze", 0.0)))
     return model

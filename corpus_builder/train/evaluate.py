@@ -42,7 +42,7 @@ def predict(model: nn.Module, part: Resident, spec: BackboneSpec, limit: int | N
     return torch.cat(probabilities).cpu().numpy()
 
 
-def evaluate(part: Resident, y_prob: NDArray[np.float32], split: str) -> dict[str, float | None]:
-    """Every metric of `y_prob` on `part` as `SPLIT_METRIC`, None where it is not defined."""
-    values = compute_all(part.truth, y_prob.astype(np.float64))
+def evaluate(y_true: NDArray[np.int64], y_prob: NDArray[np.float32], split: str) -> dict[str, float | None]:
+    """Every metric of `y_prob` (n, n_classes) as `SPLIT_METRIC`, None where it is not defined."""
+    values = compute_all(y_true, y_prob.astype(np.float64))
     return {f"{split}_{name}": value if math.isfinite(value) else None for name, value in values.items()}

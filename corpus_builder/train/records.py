@@ -32,12 +32,15 @@ class TrialSpec:
         return content_id([*identity, self.time_limit_seconds])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """The samples of one role: `images` (n, channels, *spatial) uint8 and `labels` (n,) int64."""
+    """The samples of one role: `images` (n, channels, *spatial) uint8, `labels` (n,) int64 and, where the dataset has
+    them, `masks` (n, *spatial) of bool and `spacing` (n, n_dims) in millimetres."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    masks: NDArray[np.bool_] | None = None
+    spacing: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +66,9 @@ class TrialResult:
     peak_memory_bytes: int | None = None
     device: str = ""
     precision: str = "float32"
+
+
+def error_line(error: Exception) -> str:
+    """`error` in one line: its kind, and the first and last line of what it says."""
+    lines = f"{type(error).__name__}: {error}".strip().splitlines()
+    return lines[-1] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"

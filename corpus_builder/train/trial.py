@@ -15,7 +15,7 @@ from corpus_builder.backbones import backbone_spec
 from corpus_builder.recipe import augment, build_classifier, build_optimizer, learning_rate_at, to_input
 from corpus_builder.train.device import Clock, deterministic, device_name, forked_rng, is_out_of_memory
 from corpus_builder.train.evaluate import Resident, evaluate, predict
-from corpus_builder.train.records import TrialData, TrialResult, TrialSpec
+from corpus_builder.train.records import TrialData, TrialResult, TrialSpec, error_line
 from metaquery.schema.predictions import CHECKPOINTS
 from metaquery.types import Split, Status
 
@@ -26,14 +26,15 @@ def run_trial(spec: TrialSpec, data: TrialData, device: torch.device, weights_ro
     clock = Clock(device)
     try:
         with torch.device("meta"):
-            backbone_spec(str(spec.config["backbone"])).build()  # its imports are nobody's cost
+            backbone_spec(str(spec.config["backbone"])).build_for(
+                data.train.images.shape[2:]
+            )  # its imports are nobody's cost
         clock = Clock(device)
         with deterministic(spec.seed, device):
             result.status = _train(spec, data, device, weights_root, clock, result)
     except Exception as error:
-        lines = f"{type(error).__name__}: {error}".strip().splitlines()
         result.status = Status.OUT_OF_MEMORY if is_out_of_memory(error) else Status.FAILED
-        result.error = lines[-1] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"
+        result.error = error_line(error)
     result.total_seconds = clock.elapsed()
     result.peak_memory_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     return result
@@ -44,7 +45,7 @@ def _train(
 ) -> Status:
     config, backbone = spec.config, backbone_spec(str(spec.config["backbone"]))
     train, val, test = (Resident(part, device) for part in (data.train, data.val, data.test))
-    model = build_classifier(backbone, config, data.n_classes, weights_root).to(device)
+    model = build_classifier(backbone, config, data.n_classes, weights_root, data.train.images.shape[2:]).to(device)
     optimizer = build_optimizer(model, config)
     batch_size = min(int(config["batch_size"]), len(train))
     steps = len(train) // batch_size  # an incomplete last batch is left out: its samples come in other epochs
@@ -94,7 +95,7 @@ def _train(
         if any(np.isnan(p).any() for p in probabilities.values()):
             result.error = f"the predictions became NaN in epoch {epoch}"
             return Status.DIVERGED
-        metrics = evaluate(val, probabilities["val"], "val") | evaluate(test, probabilities["test"], "test")
+        metrics = evaluate(val.truth, probabilities["val"], "val") | evaluate(test.truth, probabilities["test"], "test")
         evaluated = clock.now()
 
         seconds = {"train_seconds": trained - started, "eval_seconds": evaluated - trained}

@@ -15,7 +15,7 @@ from metaquery.errors import CorpusError, InvalidConfig, InvalidInput, UnknownNa
 from metaquery.metrics import Metric
 from metaquery.metrics import metric as metric_called
 from metaquery.space import Config, SearchSpace, Value
-from metaquery.types import Curve, Observation, Status
+from metaquery.types import EPOCHLESS_FAMILY, Curve, Observation, Status
 
 if TYPE_CHECKING:
     from metaquery.corpus import Corpus
@@ -66,7 +66,8 @@ class TabularBenchmark(Benchmark):
         """The grid trials of `corpus`; raises UnknownName for an unknown dataset, metric, fold or seed.
 
         Validation and test values are the corpus's single-precision metrics. A failed trial's `failure_seconds` is
-        its `total_seconds` less the seconds of its finished epochs.
+        its `total_seconds` less the seconds of its finished epochs. The one record of a config without epochs becomes
+        a curve by `Curve.without_epochs`.
         """
         measure = metric_called(metric)
         names = [f"val_{metric}", f"test_{metric}", "train_seconds", "eval_seconds"]
@@ -75,6 +76,7 @@ class TabularBenchmark(Benchmark):
         ends = np.cumsum(trials["epochs_run"].to_numpy())
         grid = {config.config_id: config for config in corpus.space.core().grid()}
         in_grid = _grid_ids(corpus)
+        epochless = _epochless(corpus)
         found: dict[str, Curve] = {}
         seeds = set()
         for trial, end in zip(trials.to_pylist(), ends.tolist(), strict=True):
@@ -90,14 +92,13 @@ class TabularBenchmark(Benchmark):
                 seconds = train[epochs] + evaluation[epochs]
                 status = Status(trial["status"])
                 lost = 0.0 if status in _SOUND_ENDS else max(0.0, trial["total_seconds"] - float(seconds.sum()))
-                found[trial["config_id"]] = Curve(
-                    _losses(measure, val[epochs]),
-                    _losses(measure, test[epochs]),
-                    seconds,
-                    status,
-                    trial["epochs_planned"],
-                    lost,
-                )
+                planned = trial["epochs_planned"]
+                losses, test_losses = _losses(measure, val[epochs]), _losses(measure, test[epochs])
+                if len(losses) and grid[trial["config_id"]].get("backbone") in epochless:
+                    value, test_value, cost = float(losses[0]), float(test_losses[0]), float(seconds[0])
+                    found[trial["config_id"]] = Curve.without_epochs(value, test_value, cost, status, planned)
+                else:
+                    found[trial["config_id"]] = Curve(losses, test_losses, seconds, status, planned, lost)
         if not seeds:
             raise InvalidInput(
                 f"{dataset} fold {fold} has no grid trials in corpus {corpus.name}: no table can be made of it"
@@ -156,6 +157,12 @@ class TabularBenchmark(Benchmark):
 def _grid_ids(corpus: Corpus) -> set[str]:
     configs = corpus.table("configs", ["config_id", "design"]).to_pydict()
     return {i for i, design in zip(configs["config_id"], configs["design"], strict=True) if design == "grid"}
+
+
+def _epochless(corpus: Corpus) -> set[Value]:
+    backbones = corpus.table("backbones", ["backbone", "family"]).to_pydict()
+    pairs = zip(backbones["backbone"], backbones["family"], strict=True)
+    return {backbone for backbone, family in pairs if family == EPOCHLESS_FAMILY}
 
 
 def _losses(measure: Metric, values: Iterable[float]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from metaquery.metrics import METRICS
 from metaquery.schema.predictions import SPLITS
 from metaquery.schema.tables import TABLE_NAMES, nulls, schema_of, table
 from metaquery.space import SearchSpace
-from metaquery.types import Status
+from metaquery.types import EPOCHLESS_FAMILY, Status
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,11 +34,14 @@ def problems_of_tables(tables: Mapping[str, pa.Table], space: SearchSpace | None
     problems += _key_problems(frames)
     if "configs" in frames and space is not None:
         problems += _config_problems(frames["configs"], space)
+    if "trials" in frames:
+        frames["trials"] = _with_epochless(frames)
     for needed, check in (
         (("datasets",), _dataset_problems),
         (("datasets", "splits"), _split_problems),
         (("curves",), _curve_problems),
         (("trials", "curves"), _trial_curve_problems),
+        (("backbones",), _network_problems),
         (("datasets", "backbones", "configs", "trials"), _backbone_problems),
     ):
         if all(name in frames for name in needed):
@@ -184,12 +187,32 @@ def _curve_problems(curves: pl.DataFrame) -> Iterator[str]:
                 yield f"curves: {column} is outside {bounds} or NaN in {_shown(bad, ['trial_id', 'epoch'])}"
 
 
+def _with_epochless(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """The trials with a column that says which have no epochs: those of backbones of the family that has none.
+
+    It is null, and what depends on it is not checked, where the tables that tell are not sound.
+    """
+    import polars as pl
+
+    trials = frames["trials"]
+    if not {"configs", "backbones"} <= frames.keys():
+        return trials.with_columns(pl.lit(None, pl.Boolean).alias("epochless"))
+    if "backbone" not in frames["configs"].columns:
+        return trials.with_columns(pl.lit(False).alias("epochless"))
+    family = frames["backbones"].filter(pl.col("family") == EPOCHLESS_FAMILY)["backbone"].to_list()
+    configs = frames["configs"].filter(pl.col("backbone").is_in(family))["config_id"].to_list()
+    return trials.with_columns(pl.col("config_id").is_in(configs).alias("epochless"))
+
+
 def _trial_curve_problems(trials: pl.DataFrame, curves: pl.DataFrame) -> Iterator[str]:
     import polars as pl
 
-    epoch = pl.col("epoch")
+    epoch, epochless = pl.col("epoch"), pl.col("epochless")
     spans = curves.group_by("trial_id").agg(
-        epoch.len().alias("rows"), epoch.min().alias("first"), epoch.max().alias("end")
+        epoch.len().alias("rows"),
+        epoch.min().alias("first"),
+        epoch.max().alias("end"),
+        pl.col("learning_rate").is_null().any().alias("unknown_rate"),
     )
     found = trials.join(spans, on="trial_id", how="left").with_columns(pl.col("rows").fill_null(0))
     short = found.filter(pl.col("rows") != pl.col("epochs_run"))
@@ -197,22 +220,30 @@ def _trial_curve_problems(trials: pl.DataFrame, curves: pl.DataFrame) -> Iterato
         yield f"curves: trial {row['trial_id']} has {row['rows']} rows, but its epochs_run is {row['epochs_run']}"
     if len(short) > _SHOWN:
         yield f"curves: {len(short) - _SHOWN} more trials do not have epochs_run rows"
-    gaps = found.filter((pl.col("first") != 1) | (pl.col("end") != pl.col("rows")))
-    if len(gaps):
-        yield f"curves: epochs are not 1 to n in trial {_shown(gaps, ['trial_id'])}"
+    consecutive = (pl.col("first") == 1) & (pl.col("end") == pl.col("rows"))
+    for bad, what in (
+        (~epochless & ~consecutive, "epochs are not 1 to n"),
+        (epochless & (pl.col("end") != pl.col("epochs_planned")), "the record is not at epochs_planned"),
+        (~epochless & pl.col("unknown_rate"), "learning_rate is null, though the backbone has epochs,"),
+    ):
+        rows = found.filter(bad)
+        if len(rows):
+            yield f"curves: {what} in trial {_shown(rows, ['trial_id'])}"
 
 
 def _trial_problems(trials: pl.DataFrame, epochs: int) -> Iterator[str]:
     import polars as pl
 
     run, planned, status = pl.col("epochs_run"), pl.col("epochs_planned"), pl.col("status")
+    epochless, completed = pl.col("epochless"), status == Status.COMPLETED
     identity = ["dataset", "fold", "config_id", "seed"]
     for bad, what in (
-        ((status == Status.COMPLETED) & (run != planned), "completed, but epochs_run is not epochs_planned"),
+        (~epochless & completed & (run != planned), "completed, but epochs_run is not epochs_planned"),
+        (epochless & (run != completed.cast(pl.Int32)), "no epochs, but epochs_run is not 1 if completed, else 0"),
         ((run < 0) | (run > planned), "epochs_run is not between 0 and epochs_planned"),
         ((planned < 1) | (planned > epochs), f"epochs_planned is not between 1 and the corpus's {epochs}"),
         (~status.is_in(_SOUND_ENDS) & pl.col("error").is_null(), "a failure without a message in error"),
-        ((status == Status.COMPLETED) & pl.col("error").is_not_null(), "completed, but with an error"),
+        (completed & pl.col("error").is_not_null(), "completed, but with an error"),
         ((pl.col("engine") == "single") & (pl.col("fused_width") != 1), "engine is single, but fused_width is not 1"),
         (~pl.col("trial_id").str.contains("^[0-9a-f]{16}$"), "trial_id is not 16 hexadecimal digits"),
         (pl.struct(identity).is_duplicated(), "several trials of one dataset, fold, config and seed"),
@@ -220,6 +251,18 @@ def _trial_problems(trials: pl.DataFrame, epochs: int) -> Iterator[str]:
         rows = trials.filter(bad)
         if len(rows):
             yield f"trials: {what}: {_shown(rows, ['trial_id'])}"
+
+
+def _network_problems(backbones: pl.DataFrame) -> Iterator[str]:
+    """Counts that only a network can have, and that every network must have."""
+    import polars as pl
+
+    network = pl.col("family") != EPOCHLESS_FAMILY
+    for column in ("parameters", "flops"):
+        rows = backbones.filter(pl.col(column).is_null() == network)
+        if len(rows):
+            named = _shown(rows, ["backbone"])
+            yield f"backbones: {column} must be null for the family {EPOCHLESS_FAMILY} and for no other, see {named}"
 
 
 def _backbone_problems(

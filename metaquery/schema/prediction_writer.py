@@ -147,16 +147,18 @@ def write_predictions(
 
 def _folds(tables: Mapping[str, pa.Table], scratch: Path) -> dict[tuple[str, int], _Fold]:
     """The folds that have trials with epochs, empty, from the tables."""
-    curves: dict[str, list[float | None]] = {}
-    columns = tables["curves"].select(["trial_id", "val_auc"]).to_pydict()
-    for trial_id, value in zip(columns["trial_id"], columns["val_auc"], strict=True):
-        curves.setdefault(trial_id, []).append(value)
+    curves: dict[str, tuple[list[float | None], list[int]]] = {}
+    columns = tables["curves"].select(["trial_id", "val_auc", "epoch"]).to_pydict()
+    for trial_id, value, epoch in zip(columns["trial_id"], columns["val_auc"], columns["epoch"], strict=True):
+        values, epochs = curves.setdefault(trial_id, ([], []))
+        values.append(value)
+        epochs.append(epoch)
     checkpoints: dict[tuple[str, int], dict[str, dict[Checkpoint, int]]] = {}
     trials = tables["trials"].select(["trial_id", "dataset", "fold"]).to_pylist()
     for trial in trials:
         if trial["trial_id"] in curves:
             of_fold = checkpoints.setdefault((trial["dataset"], trial["fold"]), {})
-            of_fold[trial["trial_id"]] = checkpoint_epochs(curves[trial["trial_id"]])
+            of_fold[trial["trial_id"]] = checkpoint_epochs(*curves[trial["trial_id"]])
     n_classes = dict(zip(*(tables["datasets"][name].to_pylist() for name in ("dataset", "n_classes")), strict=True))
     parts = _parts(tables["splits"])
     for dataset, fold in checkpoints:

@@ -50,18 +50,18 @@ class TrialPredictions:
     probabilities: Mapping[Checkpoint, Mapping[Split, NDArray[np.floating[Any]]]]
 
 
-def checkpoint_epochs(val_auc: Sequence[float | None]) -> dict[Checkpoint, int]:
-    """The epoch of every checkpoint of a trial with these validation AUCs, one per epoch that ran.
+def checkpoint_epochs(val_auc: Sequence[float | None], epochs: Sequence[int] | None = None) -> dict[Checkpoint, int]:
+    """The epoch of every checkpoint of a trial with these validation AUCs, at `epochs`, ascending, or else from 1 on.
 
     `best` is the epoch of the highest one in single precision, as curves store it, the first on ties; an undefined
     one is below all others.
     """
-    run = len(val_auc)
-    if run == 0:
+    if not val_auc:
         return {}
+    recorded = range(1, len(val_auc) + 1) if epochs is None else epochs
     scores = np.array([-math.inf if value is None else value for value in val_auc], dtype=np.float32)
-    reached: dict[Checkpoint, int] = {k: k for k in CHECKPOINTS if isinstance(k, int) and k <= run}
-    return {**reached, "best": int(scores.argmax()) + 1, "last": run}
+    reached: dict[Checkpoint, int] = {k: k for k in CHECKPOINTS if isinstance(k, int) and k in recorded}
+    return {**reached, "best": recorded[int(scores.argmax())], "last": recorded[-1]}
 
 
 def encode(probabilities: NDArray[np.floating[Any]]) -> tuple[NDArray[np.uint16], float]:

@@ -67,7 +67,7 @@ ROW = {"dataset": "a", "fold": 0, "name": "x", "value": 1.0, "seconds": 0.5}
         ([{**ROW, "extra": 1}], r"columns \['extra'\] are missing or not in the schema"),
         ([{"dataset": "a"}], r"columns \['fold', 'name', 'seconds', 'value'\] are missing"),
         ([{**ROW, "fold": "first"}], "metafeatures: "),
-        ([ROW, {**ROW, "value": None}], "column value must not be null, 1 rows are"),
+        ([ROW, {**ROW, "seconds": None}], "column seconds must not be null, 1 rows are"),
         ([{**ROW, "fold": 2**40}], "metafeatures: "),
     ],
 )
