@@ -54,23 +54,54 @@ def _only_for(
 def network_hyperparameters(networks: Sequence[BackboneSpec]) -> list[Hyperparameter]:
     """What is tuned of `networks`, at least one."""
     pretrained = tuple(network.name for network in networks if network.weights is not None)
+    tuned = Condition("freeze", (0.0, 0.25, 0.5, 0.75))
+    adaptive = Condition("optimizer", ("adam", "adamw"))
+    mixing = Condition("mixing", ("mixup", "cutmix", "both"))
     hyperparameters = [
         Hyperparameter(
             "freeze",
             "ordinal",
             default=0.0,
-            choices=(0.0, 0.5, 1.0),
+            choices=(0.0, 0.25, 0.5, 0.75, 1.0),
             grid=(0.0, 1.0),
             condition=Condition("backbone", pretrained),
-            description="Fraction of the pretrained stages that is kept fixed, from the input on.",
+            description="Fraction of the pretrained stages that is kept fixed, from the input on; 1 is linear probing.",
+        ),
+        Hyperparameter(
+            "linear_probing_epochs",
+            "integer",
+            default=0,
+            low=0,
+            high=9,
+            condition=tuned,
+            description="First epochs in which only the head is trained, before the free stages join.",
+        ),
+        Hyperparameter(
+            "layer_decay",
+            "ordinal",
+            default=1.0,
+            choices=(0.65, 0.75, 0.9, 1.0),
+            condition=tuned,
+            description="Factor of the learning rate from each stage to the one before it.",
+        ),
+        _strength("l2_sp", tuned, "L2-SP: pull of the backbone's weights to their start, instead of to zero."),
+        _strength("bss", tuned, "Batch spectral shrinkage: penalty on the smallest singular value of the features."),
+        _strength("delta", tuned, "DELTA: pull of the stages' activations to those of the pretrained backbone."),
+        Hyperparameter(
+            "stochastic_norm",
+            "ordinal",
+            default=0.0,
+            choices=(0.0, 0.25, 0.5),
+            condition=tuned,
+            description="Probability that, in training, a BatchNorm channel is normalised by its moving statistics.",
         ),
         Hyperparameter(
             "optimizer",
             "categorical",
             default="adamw",
-            choices=("adamw", "sgd"),
-            grid=("adamw", "sgd"),
-            description="Update rule.",
+            choices=("sgd", "momentum", "adam", "adamw"),
+            grid=("adamw", "momentum"),
+            description="Update rule; momentum is Nesterov's.",
         ),
         Hyperparameter(
             "lr",
@@ -86,10 +117,26 @@ def network_hyperparameters(networks: Sequence[BackboneSpec]) -> list[Hyperparam
             "momentum",
             "float",
             default=0.9,
-            low=0.0,
+            low=0.5,
             high=0.99,
-            condition=Condition("optimizer", ("sgd",)),
-            description="Nesterov momentum; 0 is plain gradient descent.",
+            condition=Condition("optimizer", ("momentum",)),
+            description="Nesterov momentum.",
+        ),
+        Hyperparameter(
+            "beta1",
+            "ordinal",
+            default=0.9,
+            choices=(0.0, 0.9, 0.95),
+            condition=adaptive,
+            description="Decay of Adam's first moment.",
+        ),
+        Hyperparameter(
+            "beta2",
+            "ordinal",
+            default=0.999,
+            choices=(0.95, 0.99, 0.999),
+            condition=adaptive,
+            description="Decay of Adam's second moment.",
         ),
         Hyperparameter(
             "weight_decay",
@@ -98,19 +145,62 @@ def network_hyperparameters(networks: Sequence[BackboneSpec]) -> list[Hyperparam
             low=1e-6,
             high=1e-1,
             log=True,
-            description="Decoupled for adamw, an L2 penalty for sgd; not applied to biases and norm layers.",
+            grid=(1e-4, 1e-2),
+            description="Decoupled for adamw, an L2 penalty for the others; not applied to biases and norm layers.",
+        ),
+        Hyperparameter(
+            "gradient_clipping",
+            "ordinal",
+            default=0.0,
+            choices=(0.0, 1.0, 10.0),
+            description="Largest norm of the gradient of all weights; 0 does not clip.",
         ),
         Hyperparameter(
             "schedule",
             "categorical",
             default="cosine",
-            choices=("none", "cosine"),
-            description="Learning rate after warm-up: constant, or a half cosine to zero at the last planned step.",
+            choices=("none", "cosine", "step", "plateau"),
+            description="Learning rate after warm-up.",
+        ),
+        Hyperparameter(
+            "decay_rate",
+            "ordinal",
+            default=0.1,
+            choices=(0.1, 0.3, 0.5),
+            condition=Condition("schedule", ("step", "plateau")),
+            description="Factor by which the learning rate is reduced.",
+        ),
+        Hyperparameter(
+            "decay_epochs",
+            "integer",
+            default=9,
+            low=3,
+            high=18,
+            condition=Condition("schedule", ("step",)),
+            description="Epochs between reductions.",
+        ),
+        Hyperparameter(
+            "patience",
+            "integer",
+            default=2,
+            low=1,
+            high=6,
+            condition=Condition("schedule", ("plateau",)),
+            description="Epochs without a better validation loss that are tolerated before a reduction.",
         ),
         Hyperparameter(
             "warmup_epochs", "integer", default=1, low=0, high=5, description="Epochs of linear warm-up from zero."
         ),
-        Hyperparameter("batch_size", "ordinal", default=32, choices=(16, 32, 64), description="Samples per step."),
+        Hyperparameter(
+            "batch_size", "ordinal", default=32, choices=(8, 16, 32, 64, 128), description="Samples per step."
+        ),
+        Hyperparameter(
+            "ema",
+            "ordinal",
+            default=0.0,
+            choices=(0.0, 0.9, 0.99),
+            description="Decay of the moving average of weights that is evaluated; 0 evaluates the weights themselves.",
+        ),
         Hyperparameter(
             "dropout", "float", default=0.0, low=0.0, high=0.5, description="Dropout before the classification head."
         ),
@@ -123,11 +213,57 @@ def network_hyperparameters(networks: Sequence[BackboneSpec]) -> list[Hyperparam
             description="Share of the target spread evenly over the classes.",
         ),
         Hyperparameter(
+            "class_balance",
+            "categorical",
+            default="none",
+            choices=("none", "weighting", "sampling"),
+            description="Rare classes: as they come, weighted in the loss, or drawn as often as the others.",
+        ),
+        Hyperparameter(
+            "mixing",
+            "categorical",
+            default="none",
+            choices=("none", "mixup", "cutmix", "both"),
+            description="Mixing of the samples of a batch in pairs.",
+        ),
+        Hyperparameter(
+            "mixing_alpha",
+            "ordinal",
+            default=0.4,
+            choices=(0.2, 0.4, 1.0),
+            condition=mixing,
+            description="Both parameters of the Beta distribution of the mixing weight.",
+        ),
+        Hyperparameter(
+            "mixing_probability",
+            "ordinal",
+            default=1.0,
+            choices=(0.25, 0.5, 1.0),
+            condition=mixing,
+            description="Share of the batches that are mixed.",
+        ),
+        Hyperparameter(
             "augmentation",
             "categorical",
             default="none",
-            choices=("none", "light"),
-            description="none, or light: random shift by up to a tenth of each axis, brightness and contrast.",
+            choices=("none", "light", "medical", "trivial"),
+            grid=("none", "medical"),
+            description="Random transformations of training images; medical keeps to what the anatomy allows.",
         ),
     ]
-    return [hp for hp in hyperparameters if hp.condition is None or hp.condition.values]
+    kept = {"backbone"}  # without pretrained backbones nothing depends on them
+    for hp in hyperparameters:
+        if hp.condition is None or (hp.condition.values and hp.condition.parent in kept):
+            kept.add(hp.name)
+    return [hp for hp in hyperparameters if hp.name in kept]
+
+
+def _strength(name: str, condition: Condition, description: str) -> Hyperparameter:
+    return Hyperparameter(
+        name,
+        "ordinal",
+        default=0.0,
+        choices=(0.0, 1e-4, 1e-3, 1e-2, 1e-1),
+        condition=condition,
+        description=f"{description} 0 is off.",
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar, Self
 
 import torch
@@ -21,21 +21,47 @@ class Backbone(nn.Module):
     stages: nn.ModuleDict | dict[str, nn.ParameterList]
     feature_dim: int
     n_frozen = 0
+    resting = False
 
     def freeze(self, fraction: float) -> None:
-        """Freeze the first round(fraction * number of stages) stages: no gradients, BatchNorm in evaluation mode."""
+        """Freeze the first round(fraction * number of stages) stages for good: no gradients, BatchNorm in evaluation
+        mode."""
         self.n_frozen = round(fraction * len(self.stages))
-        for stage in list(self.stages.values())[: self.n_frozen]:
-            stage.requires_grad_(False)
+        self.rest(self.resting)
+
+    def rest(self, resting: bool) -> None:
+        """Freeze the other stages too for as long as `resting`, as linear probing does before fine-tuning."""
+        self.resting = resting
+        for number, stage in enumerate(self.stages.values()):
+            stage.requires_grad_(number >= self.n_frozen and not resting)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        for module in self._frozen_modules():
+        for module in self._modules_of(list(self.stages)[: None if self.resting else self.n_frozen]):
             module.eval()
         return self
 
-    def _frozen_modules(self) -> Iterable[nn.Module]:
+    def stage_parameters(self) -> dict[str, list[str]]:
+        """Names of the parameters of each stage, in order."""
+        names = {id(parameter): name for name, parameter in self.named_parameters()}
+        return {stage: [names[id(p)] for p in held.parameters()] for stage, held in self.stages.items()}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of shape (n, feature_dim) for a normalised input (n, channels, *spatial)."""
+        return self.tail(self.trunk(x))[1]
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """What the frozen stages make of `x`, without gradients; `x` itself where none is frozen."""
+        raise NotImplementedError
+
+    def tail(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """From the output of `trunk` on: the outputs of the stages that are not frozen, (n, channels, ...) each, and
+        the features."""
+        raise NotImplementedError
+
+    def _modules_of(self, stages: Sequence[str]) -> Iterable[nn.Module]:
+        """The modules that belong to `stages` alone."""
         raise NotImplementedError
 
 
@@ -50,18 +76,21 @@ class StagedBackbone(Backbone):
         self.stages = nn.ModuleDict(dict(stages))
         self.feature_dim = feature_dim
 
-    def _frozen_modules(self) -> Iterable[nn.Module]:
-        return list(self.stages.values())[: self.n_frozen]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features of shape (n, feature_dim) for a normalised input (n, channels, *spatial)."""
-        stages = list(self.stages.values())
+    def trunk(self, x: Tensor) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.n_frozen == 0):
-            for stage in stages[: self.n_frozen]:
+            for stage in list(self.stages.values())[: self.n_frozen]:
                 x = stage(x)
-        for stage in stages[self.n_frozen :]:
+        return x
+
+    def tail(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        outputs = []
+        for stage in list(self.stages.values())[self.n_frozen :]:
             x = stage(x)
-        return x.mean(dim=tuple(range(2, x.ndim)))
+            outputs.append(x)
+        return outputs, x.mean(dim=tuple(range(2, x.ndim)))
+
+    def _modules_of(self, stages: Sequence[str]) -> Iterable[nn.Module]:
+        return [self.stages[stage] for stage in stages]
 
 
 class WrappedBackbone(Backbone):
@@ -91,13 +120,22 @@ class WrappedBackbone(Backbone):
         self._features = features
         self.feature_dim = feature_dim
 
-    def _frozen_modules(self) -> Iterable[nn.Module]:
-        frozen = {id(p) for stage in list(self.stages.values())[: self.n_frozen] for p in stage}
+    def trunk(self, x: Tensor) -> Tensor:
+        if self.n_frozen < len(self.stages):  # what is frozen in part cannot be run apart
+            return x
+        with torch.no_grad():
+            return self._features(self.net, x)
+
+    def tail(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """As for every backbone, but what is between the stages cannot be seen: the features are the only output."""
+        if self.n_frozen == len(self.stages):
+            return [], x
+        features = self._features(self.net, x)
+        return [features], features
+
+    def _modules_of(self, stages: Sequence[str]) -> Iterable[nn.Module]:
+        held = {id(p) for stage in stages for p in self.stages[stage]}
         for module in self.net.modules():
             own = {id(p) for p in module.parameters()}
-            if own and own <= frozen:
+            if own and own <= held:
                 yield module
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features of shape (n, feature_dim) for a normalised input (n, channels, *spatial)."""
-        return self._features(self.net, x)

@@ -105,6 +105,11 @@ def _shape(block: Block, _path: Path) -> Iterator[str]:
         yield f"shape has {len(block['shape'])} numbers but n_dims is {block['n_dims']}"
 
 
+def _flips(block: Block, _path: Path) -> Iterator[str]:
+    if block["n_dims"] == 2 and "front-back" in block.get("augmentation", {}).get("flips", ()):
+        yield "augmentation.flips has front-back but the images have two axes; leave it out"
+
+
 def _image_keys(block: Block, _path: Path) -> Iterator[str]:
     unused = [key for key in _IMAGE_KEYS if key in block]
     if unused and block["format"] not in (*IMAGE_FORMATS, *VOLUME_FORMATS):
@@ -189,6 +194,7 @@ RULES = tuple(
         ("shape n_dims", False, _shape),
         ("format folder size group_pattern source_names tree_sha256", False, _image_keys),
         ("format files keys", False, _image_files),
+        ("augmentation n_dims", False, _flips),
         ("format volume mixed_groups keys", True, _volume_keys),
         ("format volume keys channels", True, _volume),
         ("group_pattern keys", True, _group_pattern),

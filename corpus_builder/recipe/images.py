@@ -4,47 +4,32 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from corpus_builder.backbones.spec import BackboneSpec
+from corpus_builder.recipe.mixing import mixed
+from corpus_builder.recipe.stream import Draw
+from corpus_builder.recipe.transformation import apply
 
-_MAX_SHIFT = 0.1  # of each axis
-_MAX_BRIGHTNESS = 0.1  # of the full intensity range
-_MAX_CONTRAST = 0.2
 
-
-def augment(batch: Tensor, kind: str, generator: torch.Generator) -> Tensor:
-    """Augment a uint8 batch (n, channels, *spatial), each sample with its own draw; returns float in [0, 255].
-
-    `none` only converts. `light` shifts every axis by up to a tenth (zero fill) and changes brightness and
-    contrast; it never flips, so it is right for every modality and anatomy.
-    """
-    x = batch.float()
-    if kind == "none":
-        return x
-    n, n_dims = len(x), x.ndim - 2
-    draw = torch.rand((n, n_dims + 2), generator=generator).to(x.device) * 2 - 1
-    theta = torch.eye(n_dims, n_dims + 1, device=x.device).repeat(n, 1, 1)
-    theta[:, :, n_dims] = draw[:, :n_dims] * _MAX_SHIFT * 2  # the sampling grid spans [-1, 1]
-    x = F.grid_sample(x, F.affine_grid(theta, list(x.shape), align_corners=False), align_corners=False)
-    one = (n, *[1] * (x.ndim - 1))
-    contrast = 1 + draw[:, n_dims].view(one) * _MAX_CONTRAST
-    brightness = draw[:, n_dims + 1].view(one) * _MAX_BRIGHTNESS * 255
-    return (x * contrast + brightness).clamp(0, 255)
+def training_input(images: Tensor, draw: Draw | None, spec: BackboneSpec) -> Tensor:
+    """A uint8 batch (n, channels, *spatial) transformed, normalised and mixed as `draw` says, if it does: network
+    input."""
+    x = images.to(torch.get_default_dtype())
+    if draw is None:
+        return to_input(x, spec)
+    x = to_input(apply(x, draw.transform), spec)
+    return x if draw.mix is None else mixed(x, draw.mix)
 
 
 def to_input(x: Tensor, spec: BackboneSpec) -> Tensor:
     """Normalise a batch in [0, 255], (n, channels, *spatial), to what `spec` expects, (n, in_channels, *spatial).
 
-    One-channel images are repeated for backbones that take colour; colour images become their channel mean for
-    backbones that take one channel.
+    Where the numbers of channels differ, images become the mean of their channels, and that is repeated for backbones
+    that take several: grey images for nets of colour, colour images for nets of one channel, several MR sequences for
+    either.
     """
     if x.shape[1] != spec.in_channels:
-        x = (
-            x.mean(dim=1, keepdim=True)
-            if spec.in_channels == 1
-            else x[:, :1].expand(-1, spec.in_channels, *x.shape[2:])
-        )
+        x = x.mean(dim=1, keepdim=True).expand(-1, spec.in_channels, *x.shape[2:])
     norm = spec.normalization
     axes = tuple(range(1, x.ndim))
     if norm.kind == "fixed":

@@ -63,6 +63,14 @@ class Clock:
         return self.now() - self._started
 
 
+def mixed_precision(device: torch.device) -> AbstractContextManager[None]:
+    """bfloat16 where matrices are multiplied, on a GPU; full precision on the CPU."""
+    manager: AbstractContextManager[None] = torch.autocast(
+        device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"
+    )
+    return manager
+
+
 def forked_rng(device: torch.device) -> AbstractContextManager[None]:
     """Let torch's generators of the CPU and `device` be used freely, and put them back afterwards."""
     manager: AbstractContextManager[None] = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaquery.schema.predictions import Checkpoint
+from metaquery.schema.predictions import CHECKPOINTS, Checkpoint
 from metaquery.space import Config, content_id
 from metaquery.types import Split, Status
 
@@ -43,14 +44,24 @@ class Part:
     spacing: NDArray[np.float64] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)  # equal is what is the same object, so that caches can be attached to it
 class TrialData:
-    """The training, validation and test part of one dataset and fold."""
+    """The training, validation and test part of one dataset and fold, and what augmentation may do to its images:
+    the array axes along which they may be mirrored, counted from the end, and whether MRI's bias field fits them."""
 
     train: Part
     val: Part
     test: Part
     n_classes: int
+    legal_flips: tuple[int, ...] = ()
+    bias_field: bool = False
+
+
+class EpochCost(NamedTuple):
+    """Seconds of an epoch of a trial alone."""
+
+    train_seconds: float
+    eval_seconds: float
 
 
 @dataclass(slots=True)
@@ -64,8 +75,25 @@ class TrialResult:
     predictions: dict[Checkpoint, dict[Split, NDArray[np.float32]]] = field(default_factory=dict)
     total_seconds: float = 0.0
     peak_memory_bytes: int | None = None
+    train_flops: float | None = None
+    eval_flops: float | None = None
     device: str = ""
     precision: str = "float32"
+    engine: Literal["single", "fused"] = "single"
+    fused_width: int = 1
+    cost_source: Literal["measured", "calibrated"] = "measured"
+    _best_auc: float = -math.inf
+
+    def add_epoch(self, row: dict[str, Any], probabilities: dict[Split, NDArray[np.float32]]) -> None:
+        """Take in the row of a finished epoch and what was predicted after it."""
+        self.epochs.append(row)
+        if row["epoch"] in CHECKPOINTS:
+            self.predictions[row["epoch"]] = probabilities
+        # in single precision, as curves store it, so that both name the same epoch the best
+        auc = -math.inf if row["val_auc"] is None else float(np.float32(row["val_auc"]))
+        if row["epoch"] == 1 or auc > self._best_auc:
+            self.predictions["best"], self._best_auc = probabilities, auc
+        self.predictions["last"] = probabilities
 
 
 def error_line(error: Exception) -> str:

@@ -9,78 +9,117 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from corpus_builder.backbones import backbone_spec
-from corpus_builder.recipe import augment, build_classifier, build_optimizer, learning_rate_at, to_input
-from corpus_builder.train.device import Clock, deterministic, device_name, forked_rng, is_out_of_memory
+from corpus_builder.recipe import (
+    AveragedModel,
+    Classifier,
+    Draw,
+    Legal,
+    Objective,
+    Schedule,
+    Stream,
+    build_classifier,
+    build_optimizer,
+    random_layers,
+    set_rate,
+)
+from corpus_builder.train.activations import SAMPLE, KeptSeconds, keep_activations, trunk_output
+from corpus_builder.train.device import Clock, deterministic, device_name, forked_rng, is_out_of_memory, mixed_precision
 from corpus_builder.train.evaluate import Resident, evaluate, predict
+from corpus_builder.train.flops import epoch_flops
 from corpus_builder.train.records import TrialData, TrialResult, TrialSpec, error_line
-from metaquery.schema.predictions import CHECKPOINTS
 from metaquery.types import Split, Status
 
 
-def run_trial(spec: TrialSpec, data: TrialData, device: torch.device, weights_root: Path | None) -> TrialResult:
-    """Train and evaluate `spec` on `data`; whatever happens becomes the result's status, never an exception."""
+def run_trial(
+    spec: TrialSpec, data: TrialData, device: torch.device, weights_root: Path | None, *, keep: bool = True
+) -> TrialResult:
+    """Train and evaluate `spec` on `data`; whatever happens becomes the result's status, never an exception.
+
+    Unless `keep` is off, what frozen stages make of the images is computed once, where every epoch shows them the same.
+    """
     result = TrialResult(device=device_name(device), precision="bfloat16" if device.type == "cuda" else "float32")
     clock = Clock(device)
     try:
         with torch.device("meta"):
-            backbone_spec(str(spec.config["backbone"])).build_for(
-                data.train.images.shape[2:]
-            )  # its imports are nobody's cost
+            size = data.train.images.shape[2:]
+            backbone_spec(str(spec.config["backbone"])).build_for(size)  # its imports are nobody's cost
+        result.train_flops, result.eval_flops = epoch_flops(spec.config, data)
         clock = Clock(device)
         with deterministic(spec.seed, device):
-            result.status = _train(spec, data, device, weights_root, clock, result)
+            result.status = _train(spec, data, device, weights_root, clock, result, keep=keep)
     except Exception as error:
         result.status = Status.OUT_OF_MEMORY if is_out_of_memory(error) else Status.FAILED
         result.error = error_line(error)
-    result.total_seconds = clock.elapsed()
+    result.total_seconds += clock.elapsed()
     result.peak_memory_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     return result
 
 
-def _train(
-    spec: TrialSpec, data: TrialData, device: torch.device, weights_root: Path | None, clock: Clock, result: TrialResult
+def _train(  # noqa: PLR0915 - on one page
+    spec: TrialSpec,
+    data: TrialData,
+    device: torch.device,
+    weights_root: Path | None,
+    clock: Clock,
+    result: TrialResult,
+    *,
+    keep: bool,
 ) -> Status:
     config, backbone = spec.config, backbone_spec(str(spec.config["backbone"]))
-    train, val, test = (Resident(part, device) for part in (data.train, data.val, data.test))
-    model = build_classifier(backbone, config, data.n_classes, weights_root, data.train.images.shape[2:]).to(device)
+    train, val, test = parts = Resident(data.train, device), Resident(data.val, device), Resident(data.test, device)
+    size = train.images.shape[2:]
+    model = build_classifier(backbone, config, data.n_classes, weights_root, size)
+    model.to(device, torch.get_default_dtype())
+    layers, buffers = random_layers(model), dict(model.named_buffers())
     optimizer = build_optimizer(model, config)
+    averaged = AveragedModel(model, float(config["ema"]))
+    kept = keep_activations(model, backbone, config, data, parts) if keep else KeptSeconds()
+    result.total_seconds = kept.borrowed
+    first = torch.arange(min(SAMPLE, len(train)), device=device)
+    objective = Objective(config, model, train.labels, trunk_output(model, train, first, None, backbone))
     batch_size = min(int(config["batch_size"]), len(train))
     steps = len(train) // batch_size  # an incomplete last batch is left out: its samples come in other epochs
-    shuffling = torch.Generator().manual_seed(spec.seed)  # data order and augmentation have streams of their own,
-    augmentation = torch.Generator().manual_seed(spec.seed + 1)  # so that neither depends on the network's draws
-    smoothing, kind = float(config["label_smoothing"]), str(config["augmentation"])
+    schedule = Schedule(config, steps, spec.epochs)
+    probing, max_norm = int(config.get("linear_probing_epochs", 0)), float(config["gradient_clipping"])
+    limit = spec.time_limit_seconds
 
-    def loss_of(net: torch.nn.Module, indices: torch.Tensor) -> torch.Tensor:
-        x = to_input(augment(train.images[indices], kind, augmentation), backbone)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            logits = net(x)
-        return F.cross_entropy(logits.float(), train.labels[indices], label_smoothing=smoothing)
+    def stream() -> Stream:
+        legal = Legal(data.legal_flips, data.bias_field)
+        return Stream(config, spec.seed, train.labels.cpu(), size, legal, layers)
 
-    # Warm up on a copy, so that first-call costs are nobody's epoch; every stream it draws from is put back.
-    state = augmentation.get_state()
+    def loss_of(net: Classifier, indices: torch.Tensor, draw: Draw) -> torch.Tensor:
+        x = trunk_output(net, train, indices, draw, backbone)
+        with mixed_precision(device):
+            return objective(net, x, net.tail(x), train.labels[indices], draw.mix)
+
+    # Warm up on a copy, so that first-call costs are nobody's epoch.
     with forked_rng(device):
         rehearsal = copy.deepcopy(model).train()
-        loss_of(rehearsal, torch.arange(batch_size, device=device)).backward()
+        loss_of(rehearsal, torch.arange(batch_size, device=device), stream().step(batch_size)).backward()
         predict(rehearsal, val, backbone, limit=1)
-    augmentation.set_state(state)
 
-    best_auc = -math.inf
+    draws = stream()
     for epoch in range(1, spec.epochs + 1):
         started = clock.now()
         model.train()
-        order = torch.randperm(len(train), generator=shuffling).to(device)
+        model.backbone.rest(epoch <= probing)
+        order = draws.epoch().to(device)
         total = torch.zeros((), device=device)
         for step in range(steps):
-            rate = learning_rate_at(config, (epoch - 1) * steps + step, steps, spec.epochs)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            loss = loss_of(model, order[step * batch_size : (step + 1) * batch_size])
+            rate = schedule.rate((epoch - 1) * steps + step)
+            set_rate(optimizer, rate)
+            draw = draws.step(batch_size)
+            for name, values in draw.layers.items():
+                buffers[name].data = values.to(device)
+            loss = loss_of(model, order[step * batch_size : (step + 1) * batch_size], draw)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            if max_norm:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
             optimizer.step()
+            averaged.update()
             total += loss.detach()
         train_loss = total.item() / steps
         trained = clock.now()
@@ -89,25 +128,23 @@ def _train(
             return Status.DIVERGED
 
         probabilities: dict[Split, NDArray[np.float32]] = {
-            "val": predict(model, val, backbone),
-            "test": predict(model, test, backbone),
+            "val": predict(averaged.evaluated, val, backbone),
+            "test": predict(averaged.evaluated, test, backbone),
         }
         if any(np.isnan(p).any() for p in probabilities.values()):
             result.error = f"the predictions became NaN in epoch {epoch}"
             return Status.DIVERGED
         metrics = evaluate(val.truth, probabilities["val"], "val") | evaluate(test.truth, probabilities["test"], "test")
+        schedule.end_epoch(metrics["val_loss"])
         evaluated = clock.now()
 
         seconds = {"train_seconds": trained - started, "eval_seconds": evaluated - trained}
-        result.epochs.append({"epoch": epoch, "learning_rate": rate, "train_loss": train_loss, **metrics, **seconds})
-        if epoch in CHECKPOINTS:
-            result.predictions[epoch] = probabilities
-        # in single precision, as curves store it, so that both name the same epoch the best
-        auc = -math.inf if metrics["val_auc"] is None else float(np.float32(metrics["val_auc"]))
-        if epoch == 1 or auc > best_auc:
-            result.predictions["best"], best_auc = probabilities, auc
-        result.predictions["last"] = probabilities
-        if spec.time_limit_seconds is not None and epoch < spec.epochs and clock.elapsed() > spec.time_limit_seconds:
-            result.error = f"over the time limit of {spec.time_limit_seconds:g} s after epoch {epoch}"
+        if epoch == 1:  # what was computed before it is a cost of the first epoch
+            seconds["train_seconds"] += kept.train
+            seconds["eval_seconds"] += kept.evaluation
+        row = {"epoch": epoch, "learning_rate": rate, "train_loss": train_loss, **metrics, **seconds}
+        result.add_epoch(row, probabilities)
+        if limit is not None and epoch < spec.epochs and result.total_seconds + clock.elapsed() > limit:
+            result.error = f"over the time limit of {limit:g} s after epoch {epoch}"
             return Status.TIMED_OUT
     return Status.COMPLETED

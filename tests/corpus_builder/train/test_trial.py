@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import corpus_builder.train.trial as trial_module
 from corpus_builder.backbones import backbone_spec
-from corpus_builder.recipe import build_classifier, build_optimizer, learning_rate_at, to_input
+from corpus_builder.recipe import Schedule, build_classifier, build_optimizer, set_rate, to_input
 from corpus_builder.space import search_space
 from corpus_builder.train.records import Part, TrialData, TrialSpec
 from corpus_builder.train.trial import run_trial
@@ -56,15 +56,14 @@ def test_a_trial_equals_the_loop_written_by_hand(optimizer):
     torch.manual_seed(0)
     model = build_classifier(backbone, chosen.config, 3, None)
     update = build_optimizer(model, chosen.config)
+    schedule = Schedule(chosen.config, 3, 3)
     images, labels = torch.from_numpy(data.train.images), torch.from_numpy(data.train.labels)
     order = torch.Generator().manual_seed(0)
     for epoch in range(3):
         model.train()
         losses = []
         for step, batch in enumerate(torch.randperm(48, generator=order).split(16)):
-            update.param_groups[0]["lr"] = update.param_groups[1]["lr"] = learning_rate_at(
-                chosen.config, epoch * 3 + step, 3, 3
-            )
+            set_rate(update, schedule.rate(epoch * 3 + step))
             loss = F.cross_entropy(model(to_input(images[batch].float(), backbone)), labels[batch], label_smoothing=0.1)
             update.zero_grad()
             loss.backward()
