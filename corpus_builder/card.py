@@ -17,15 +17,26 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def corpus_card(study: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> str:
-    """The card (Markdown with YAML front matter) of a corpus made from `study`, its tables in `tables`."""
-    rows = {name: tables[name].to_pylist() for name in TABLE_NAMES if name not in ("curves", "splits")}
+def corpus_card(
+    study: Mapping[str, Any],
+    tables: Mapping[str, pa.Table],
+    *,
+    budget_seconds: float | None = None,
+    extends: Mapping[str, Any] | None = None,
+) -> str:
+    """The card (Markdown with YAML front matter) of a corpus made from `study`, its tables in `tables`.
+
+    `curves` need not be among them. `budget_seconds` is that of the plan, `extends` the block of that name of the
+    manifest.
+    """
+    rows = {name: tables[name].to_pylist() for name in ("datasets", "backbones")}
     rows["datasets"].sort(key=itemgetter("dataset"))
     rows["backbones"].sort(key=itemgetter("backbone"))
-    trials = rows["trials"]
-    seconds = sum(trial["total_seconds"] for trial in trials)
+    trials = tables["trials"]
+    seconds = sum(trials["total_seconds"].to_pylist())
     spent = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"
-    curve_rows = len(tables["curves"])
+    counts = {name: len(data) for name, data in tables.items()}
+    counts["curves"] = sum(trials["epochs_run"].to_pylist())
     front = {
         "pretty_name": f"MedCurves {study['name']} {study['version']}",
         "license": "other",
@@ -38,20 +49,21 @@ def corpus_card(study: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> str
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# MedCurves {study['name']}, version {study['version']}",
         str(study.get("description", "")).strip(),
-        f"{len(trials)} trials of up to {max(trial['epochs_planned'] for trial in trials)} epochs, {curve_rows} epochs "
+        f"{len(trials)} trials of up to {max(trials['epochs_planned'].to_pylist())} epochs, {counts['curves']} epochs "
         f"in all, {spent} of training and evaluation. No image is part of it.",
+        *([] if extends is None else ["## What is new", _news(extends)]),
         "## Contents",
-        _contents(rows),
+        _contents(trials, tables["configs"]),
         "## How it was made",
         _making(trials),
-        "The study, which `corpus-builder plan` turns into exactly these trials:",
+        _of_the_study(budget_seconds, extends),
         f"```yaml\n{yaml.safe_dump(_recipe_of(study), sort_keys=True, default_flow_style=None, width=100)}```",
         "## Datasets",
         _datasets(rows["datasets"], tables["splits"]),
         "## Backbones",
         _backbones(rows["backbones"]),
         "## Tables",
-        "\n".join(f"- `{name}` ({len(tables[name])} rows): {table(name).description}" for name in TABLE_NAMES),
+        "\n".join(f"- `{name}` ({counts[name]} rows): {table(name).description}" for name in TABLE_NAMES),
     ]
     if notes := study.get("notes"):
         sections += ["## Known limits", "\n".join(f"- {note}" for note in notes)]
@@ -68,18 +80,41 @@ def _markdown(header: list[str], rows: list[list[Any]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def _contents(rows: Mapping[str, list[dict[str, Any]]]) -> str:
-    backbone_of = {config["config_id"]: config["backbone"] for config in rows["configs"]}
+def _of_the_study(budget_seconds: float | None, extends: Mapping[str, Any] | None) -> str:
+    trials = "these trials" if extends is None else "the trials that are new"
+    if budget_seconds is None:
+        return f"The study, which `corpus-builder plan` turns into exactly {trials}:"
+    return f"The study, of which `corpus-builder plan --budget {budget_seconds / 3600:g}h` kept {trials}:"
+
+
+def _news(extends: Mapping[str, Any]) -> str:
+    changes = extends["changes"]
+    added = sum(row["trials"] for row in changes["trials"])
+    lines = [
+        f"This release has all of {extends['name']} {extends['version']} (SHA-256 of its manifest {extends['hash']}), "
+        f"unchanged, and {added} more trials."
+    ]
+    for name in ("datasets", "backbones", "hyperparameters"):
+        if changes[name]:
+            lines.append(f"New {name}: {', '.join(changes[name])}.")
+    body = [[row["dataset"], row["backbone"], row["trials"]] for row in changes["trials"]]
+    return " ".join(lines) + ("\n\n" + _markdown(["dataset", "backbone", "new trials"], body) if body else "")
+
+
+def _contents(trials: pa.Table, configs: pa.Table) -> str:
+    backbone_of = dict(zip(configs["config_id"].to_pylist(), configs["backbone"].to_pylist(), strict=True))
     cells: Counter[tuple[str, str]] = Counter()
     completed: Counter[tuple[str, str]] = Counter()
     seconds: Counter[tuple[str, str]] = Counter()
-    for trial in rows["trials"]:
-        cell = (trial["dataset"], backbone_of[trial["config_id"]])
+    statuses: Counter[str] = Counter()
+    columns = (trials[name].to_pylist() for name in ("dataset", "config_id", "status", "total_seconds"))
+    for dataset, config_id, status, cost in zip(*columns, strict=True):
+        cell = (dataset, backbone_of[config_id])
         cells[cell] += 1
-        completed[cell] += trial["status"] == "completed"
-        seconds[cell] += trial["total_seconds"]
+        completed[cell] += status == "completed"
+        seconds[cell] += cost
+        statuses[status] += 1
     body = [[d, b, n, completed[d, b], f"{seconds[d, b] / n:.0f}"] for (d, b), n in sorted(cells.items())]
-    statuses = Counter(trial["status"] for trial in rows["trials"])
     said = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
     return (
         _markdown(["dataset", "backbone", "trials", "completed", "mean seconds a trial"], body)
@@ -88,12 +123,13 @@ def _contents(rows: Mapping[str, list[dict[str, Any]]]) -> str:
     )
 
 
-def _making(trials: list[dict[str, Any]]) -> str:
-    devices = ", ".join(sorted({f"{trial['device']} ({trial['precision']})" for trial in trials}))
-    versions = sorted({trial["versions"] for trial in trials})
+def _making(trials: pa.Table) -> str:
+    kinds = set(zip(trials["device"].to_pylist(), trials["precision"].to_pylist(), strict=True))
+    devices = ", ".join(sorted(f"{device} ({precision})" for device, precision in kinds))
+    versions = sorted(set(trials["versions"].to_pylist()))
     software = "; ".join(", ".join(f"{k} {v}" for k, v in json.loads(text).items()) for text in versions)
-    sources = ", ".join(sorted({trial["cost_source"] for trial in trials}))
-    memory = any(trial["peak_memory_bytes"] is not None for trial in trials)
+    sources = ", ".join(sorted(set(trials["cost_source"].to_pylist())))
+    memory = trials["peak_memory_bytes"].null_count < len(trials)
     return (
         f"Device: {devices}. Software: {software}. Costs are {sources}: on a CPU the CPU time of one thread, which is "
         "what the clock would show on an idle core; on a GPU the wall clock after synchronisation. Warm-up is nobody's "

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from corpus_builder import __version__
 from metaquery.errors import EXIT_BAD_INPUT, InvalidInput, run_cli
+
+if TYPE_CHECKING:
+    from corpus_builder.execute.engine import Engine
 
 PathType = click.Path(path_type=Path)
 
@@ -43,7 +46,7 @@ def datasets(ctx: click.Context, data_root: Path | None, every: bool) -> None:
     ctx.obj = data_root
     if ctx.invoked_subcommand is None:
         rows = listing(data_root)
-        _print_table(rows if every else folded(rows))
+        print_table(rows if every else folded(rows))
         if not every:
             click.echo("Each size of a dataset has its own name (pathmnist, pathmnist_64); --all shows them.")
 
@@ -85,7 +88,7 @@ def show_cache(clearing: bool) -> None:
 
     found = cache.clear() if clearing else cache.entries()
     if found:
-        _print_table([{"dataset": e.dataset, "size": e.size, "MB": f"{e.n_bytes / 1e6:.1f}"} for e in found])
+        print_table([{"dataset": e.dataset, "size": e.size, "MB": f"{e.n_bytes / 1e6:.1f}"} for e in found])
     total = f"{len(found)} entries, {sum(entry.n_bytes for entry in found) / 1e6:.1f} MB"
     click.echo(f"{cache.cache_directory()}: {'removed ' if clearing else ''}{total}")
 
@@ -127,7 +130,7 @@ def describe_dataset(
     from corpus_builder.metafeatures.describe import describe
 
     rows, notes = describe(card, ctx.obj if data_root is None else data_root, weights_root, size)
-    _print_table(rows)
+    print_table(rows)
     for note in notes:
         click.echo(note)
 
@@ -147,7 +150,7 @@ def backbones(ctx: click.Context, weights_root: Path | None, portfolio: str | No
 
     ctx.obj = weights_root
     if ctx.invoked_subcommand is None:
-        _print_table(listing(weights_root, None if portfolio is None else members(portfolio)))
+        print_table(listing(weights_root, None if portfolio is None else members(portfolio)))
 
 
 @backbones.command("fetch")
@@ -172,18 +175,62 @@ def fetch_backbones(ctx: click.Context, names: tuple[str, ...], weights_root: Pa
 @cli.command()
 @click.argument("study", type=PathType)
 @click.option("--out", type=PathType, required=True, help="Parquet file to write.")
-def plan(study: Path, out: Path) -> None:
-    """Turn a study (YAML) into the list of its trials."""
-    from collections import Counter
+@click.option(
+    "--budget", metavar="TIME", help="Keep what tells the most within this time of one device, such as 90m, 10h or 2d."
+)
+@click.option(
+    "--gflops-per-second",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Rate at which costs are predicted.  [default: that of one CPU core]",
+)
+@click.option("--calibration", type=PathType, help="Predict costs from measurements instead; see calibrate.")
+def plan(study: Path, out: Path, budget: str | None, gflops_per_second: float | None, calibration: Path | None) -> None:
+    """Turn a study (YAML) into the list of its trials, in units of work, with what they will probably cost.
 
-    from corpus_builder.plan import make_plan, write_plan
+    With a budget, first the default configuration of every dataset and backbone is kept, then configurations spread
+    over the search space, as many for each as there is time for.
+    """
+    from corpus_builder.cost import NOMINAL_GFLOPS_PER_SECOND, calibrated_cost, nominal_cost
+    from corpus_builder.execute.engine import load_calibration
+    from corpus_builder.plan import make_plan, summary, write_plan
     from corpus_builder.study import load_study
+    from metaquery.types import parse_duration
 
-    made = make_plan(load_study(study))
+    loaded = load_study(study)
+    seconds = None if budget is None else parse_duration(budget)
+    rate = NOMINAL_GFLOPS_PER_SECOND if gflops_per_second is None else gflops_per_second
+    known = None if calibration is None else load_calibration(calibration)
+    cost = nominal_cost(loaded, rate) if known is None else calibrated_cost(loaded, known)
+    made = make_plan(loaded, cost, seconds)
     write_plan(made, out)
-    counts = Counter((trial.spec.dataset, str(trial.spec.config["backbone"])) for trial in made.trials)
-    _print_table([{"dataset": d, "backbone": b, "trials": n} for (d, b), n in sorted(counts.items())])
-    click.echo(f"{out}: {len(made.trials)} trials of {made.study.epochs} epochs in {len(made.units)} units")
+    rows, lines = summary(made)
+    print_table(rows)
+    for line in (f"{out}: {lines[0]}", *lines[1:]):
+        click.echo(line)
+    click.echo(
+        f"Hours are predicted from floating-point operations at {rate:g} GFLOP/s, without a calibration."
+        if known is None
+        else f"Hours are predicted from the calibration of {known.device}."
+    )
+
+
+@cli.command()
+@click.argument("plan_file", metavar="PLAN", type=PathType)
+@click.option("--out", type=PathType, required=True, help="File of the calibration; what it has is not measured again.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option("--width", "widths", type=click.IntRange(2, 1024), multiple=True, help="Fused trials to time, too.")
+@data_root_option
+@weights_root_option
+def calibrate(
+    plan_file: Path, out: Path, device: str, widths: tuple[int, ...], data_root: Path | None, weights_root: Path | None
+) -> None:
+    """Measure what the trials of a plan cost on this device, each kind alone: do it while nothing else runs."""
+    from corpus_builder.execute import Place
+    from corpus_builder.execute.engine import calibrate_plan
+    from corpus_builder.plan import read_plan
+
+    measured = calibrate_plan(read_plan(plan_file), Place(data_root, weights_root, device), out, widths)
+    click.echo(f"{out}: {measured} measurements on {device}; use it with: plan --calibration, run --calibration")
 
 
 @cli.command()
@@ -191,23 +238,77 @@ def plan(study: Path, out: Path) -> None:
 @click.option("--run-dir", type=PathType, required=True, help="Directory of the run; an interrupted run goes on there.")
 @data_root_option
 @weights_root_option
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option(
-    "--workers",
-    type=click.IntRange(1, 256),
-    default=1,
+    "--device",
+    default="cpu",
     show_default=True,
-    help="Processes; on a CPU each uses one core.",
+    help="cpu, cuda or cuda:N; with cuda, workers take the GPUs that they see in turn.",
 )
+@click.option("--workers", type=click.IntRange(1, 4096), help="Processes; on a CPU each uses one core.  [default: 1]")
+@click.option(
+    "--scheduler",
+    metavar="NAME",
+    help="inline, local, slurm, or tcp://HOST:PORT of a Dask scheduler.  [default: inline, or local with --workers]",
+)
+@click.option("--slurm", type=PathType, metavar="YAML", help="What to ask SLURM for (schemas/slurm.schema.json).")
+@click.option("--dry-run", is_flag=True, help="Print the SLURM job script and do nothing.")
+@click.option(
+    "--stall-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="End a worker whose trial takes longer; the trial is run once more, then counts as failed.",
+)
+@click.option(
+    "--beat",
+    type=click.FloatRange(min=0.05),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often a worker shows that it lives; after 12 missed beats others take its unit over.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "single", "fused"]),
+    default="auto",
+    show_default=True,
+    help="auto fuses the trials for which the calibration says that it pays.",
+)
+@click.option("--calibration", type=PathType, help="Where the costs of fused trials come from; see calibrate.")
 def run(
-    plan_file: Path, run_dir: Path, data_root: Path | None, weights_root: Path | None, device: str, workers: int
+    plan_file: Path,
+    run_dir: Path,
+    data_root: Path | None,
+    weights_root: Path | None,
+    device: str,
+    engine: Engine,
+    calibration: Path | None,
+    workers: int | None,
+    scheduler: str | None,
+    slurm: Path | None,
+    dry_run: bool,
+    stall_limit: float | None,
+    beat: float,
 ) -> None:
-    """Run what is not yet run of a plan."""
-    from corpus_builder.execute import Place, run_plan
+    """Run what is not yet run of a plan.
+
+    Several of these may run in one directory, on one machine or on many: they share the work. A plan that adds trials
+    to the one that the directory was begun for runs just those.
+    """
+    from corpus_builder.execute import Place, Terms, load_slurm_options, opener, run_plan
     from corpus_builder.plan import read_plan
 
-    place = Place(data_root, weights_root, device)
-    counts = run_plan(read_plan(plan_file), run_dir, place, workers=workers)
+    logs = run_dir.absolute() / "logs"
+    options = None if slurm is None else load_slurm_options(slurm)
+    opened = opener(scheduler, workers, options, logs)
+    if dry_run:
+        if options is None:
+            raise InvalidInput(
+                "--dry-run shows the job script of --scheduler slurm: give that, and --slurm OPTIONS.yaml"
+            )
+        click.echo(options.script(logs), nl=False)
+        return
+    place = Place(data_root, weights_root, device, engine, calibration)
+    counts = run_plan(read_plan(plan_file), run_dir, place, opener=opened, terms=Terms(beat, stall_limit))
     done = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "nothing was left to do"
     click.echo(f"{run_dir}: {done}; next: corpus-builder seal {run_dir} --out CORPUS")
 
@@ -220,8 +321,8 @@ def status(run_dir: Path) -> None:
     from corpus_builder.execute.status import run_status
 
     counted = run_status(RunDirectory.open(run_dir))
-    _print_table(counted.rows)
-    for line in counted.failures:
+    print_table(counted.rows)
+    for line in [*counted.in_work, *counted.failures]:
         click.echo(line)
 
 
@@ -229,11 +330,20 @@ def status(run_dir: Path) -> None:
 @click.argument("run_dir", metavar="RUN", type=PathType)
 @click.option("--out", type=PathType, required=True, help="Directory of the corpus to make.")
 @click.option("--partial", is_flag=True, help="Seal an unfinished run: what is there.")
-def seal(run_dir: Path, out: Path, partial: bool) -> None:
-    """Seal a run into a corpus: tables, predictions, checksums."""
+@click.option("--extends", metavar="CORPUS", type=PathType, help="A sealed corpus whose trials the new one also has.")
+def seal(run_dir: Path, out: Path, partial: bool, extends: Path | None) -> None:
+    """Seal a run into a corpus: tables, predictions, checksums.
+
+    With --extends, a new release: all of that corpus, unchanged, and the trials of the run; what is new is printed and
+    is in the manifest and the card.
+    """
+    from corpus_builder.release import news
     from corpus_builder.seal import seal as seal_run
 
-    seal_run(run_dir, out, partial=partial)
+    seal_run(run_dir, out, partial=partial, extends=extends)
+    if extends is not None:
+        for line in news(out):
+            click.echo(line)
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     click.echo(f"{out}: sealed, {size / 1e6:.1f} MB; look at it with: metaquery info {out}")
 
@@ -250,12 +360,13 @@ def replay(corpus: Path, trial_id: str, data_root: Path | None, weights_root: Pa
     from corpus_builder.replay import replay as replay_trial
 
     differences = replay_trial(corpus, trial_id, Place(data_root, weights_root, device))
-    _print_table([{"column": name, "largest difference": f"{value:.3g}"} for name, value in differences.items()])
+    print_table([{"column": name, "largest difference": f"{value:.3g}"} for name, value in differences.items()])
     worst = max(differences.values())
     click.echo(f"{trial_id}: {'the same curve, bit by bit' if worst == 0 else f'largest difference {worst:.3g}'}")
 
 
-def _print_table(rows: list[dict[str, Any]]) -> None:
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print `rows`, with the same keys each, as a table."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table

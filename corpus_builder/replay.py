@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus_builder.execute.work import Place, load_study_data, run_any_trial
-from corpus_builder.plan import make_plan
+from corpus_builder.plan import study_trials
 from corpus_builder.study import Study
+from corpus_builder.train.records import TrialSpec
 from metaquery.errors import CorpusError, InvalidData, UnknownName
 from metaquery.schema.documents import MANIFEST
 
@@ -27,14 +28,10 @@ def replay(root: Path, trial_id: str, place: Place) -> dict[str, float]:
     Differences are of single-precision values, infinite where only one of the two is defined. Raises InvalidData
     where the new training ends otherwise than the stored one.
     """
-    plan = make_plan(Study.from_document(_study(root), what=f"the study of {root}"))
-    specs = {trial.spec.trial_id: trial.spec for trial in plan.trials}
-    if trial_id not in specs:
-        raise UnknownName.of("trial", trial_id, specs, hint="or a data card has changed since the corpus was made")
-    spec = specs[trial_id]
+    study, spec = _spec(root, trial_id)
     stored = _rows(root, "trials", trial_id)[0]
     curve = _rows(root, "curves", trial_id)
-    data = load_study_data(plan.study, spec.dataset, spec.fold, place.data_root)
+    data = load_study_data(study, spec.dataset, spec.fold, place.data_root)
     result = run_any_trial(spec, data, place)
     if (str(result.status), len(result.epochs)) != (stored["status"], len(curve)):
         raise InvalidData(
@@ -46,9 +43,23 @@ def replay(root: Path, trial_id: str, place: Place) -> dict[str, float]:
     return {name: max(_difference(old[name], new[name]) for old, new in pairs) for name in names}
 
 
-def _study(root: Path) -> dict[str, Any]:
+def _spec(root: Path, trial_id: str) -> tuple[Study, TrialSpec]:
+    """The trial, and the study that asked for it."""
+    known: list[str] = []
+    for document in _studies(root):
+        study = Study.from_document(document, what=f"the study of {root}")
+        specs = {trial.spec.trial_id: trial.spec for trial in study_trials(study)}
+        if trial_id in specs:
+            return study, specs[trial_id]
+        known += specs
+    raise UnknownName.of("trial", trial_id, known, hint="or a data card has changed since the corpus was made")
+
+
+def _studies(root: Path) -> list[dict[str, Any]]:
+    """The studies of a corpus and of the releases that it grew from, the latest first."""
     try:
-        return dict(json.loads((root / MANIFEST).read_text())["provenance"]["study"])
+        provenance = json.loads((root / MANIFEST).read_text())["provenance"]
+        return [dict(made["study"]) for made in (provenance, *provenance.get("earlier", []))]
     except OSError:
         raise CorpusError(f"{root} is not a sealed corpus, it has no {MANIFEST}: give the path of one") from None
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""From a run directory to a sealed corpus."""
+"""From a run directory to a sealed corpus, in a stream: memory holds the trials, and the curves of one fold."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from corpus_builder import __version__
 from corpus_builder.backbones import member_spec
@@ -15,18 +15,22 @@ from corpus_builder.backbones.describe import backbone_row
 from corpus_builder.card import corpus_card
 from corpus_builder.execute.rundir import DATA_TABLES, RunDirectory
 from corpus_builder.plan import Plan, Unit
+from corpus_builder.release import Part, Release
 from metaquery.errors import InvalidInput
 from metaquery.schema import configs_schema, table
 from metaquery.schema.predictions import Checkpoint, TrialPredictions
 from metaquery.schema.tables import from_rows
-from metaquery.schema.writer import write_corpus
+from metaquery.schema.writer import Batch, CorpusWriter
+from metaquery.space import Config
 from metaquery.types import Split
 
 
-def seal(root: Path, out: Path, *, partial: bool = False) -> Path:
+def seal(root: Path, out: Path, *, partial: bool = False, extends: Path | None = None) -> Path:
     """Seal the run at `root` into the corpus directory `out`.
 
-    Refuses a run with unfinished units unless `partial`; then the corpus holds what is finished.
+    Refuses a run with unfinished units unless `partial`; then the corpus holds what is finished. With `extends`, the
+    path of a corpus, the new one also has all that is in that one, as it is there; see `metaquery.schema.merging` for
+    what may stand together.
     """
     run = RunDirectory.open(root)
     plan = run.plan
@@ -38,31 +42,65 @@ def seal(root: Path, out: Path, *, partial: bool = False) -> Path:
         raise InvalidInput(
             f"{missing} of {len(plan.trials)} trials are not run yet: run the plan again to finish{hint}"
         )
-    trials, curves = _trials_and_curves(run, finished)
     tables = {
         **{name: _data_table(run, finished, name) for name in DATA_TABLES},
         "backbones": _backbones(run, finished),
         "configs": _configs(plan, finished),
-        "trials": trials,
-        "curves": curves,
     }
-    return write_corpus(
-        out,
-        name=plan.study.name,
-        version=plan.study.version,
-        builder_version=__version__,
-        epochs=plan.study.epochs,
-        space=plan.space,
-        tables=tables,
-        predictions=_predictions(run, finished),
-        devices=sorted(set(trials["device"].to_pylist())),
-        provenance={"study": dict(plan.study.document), "trials_planned": len(plan.trials)},
-        card=corpus_card(plan.study.document, tables),
-    )
+    space, what = plan.space, f"the run {root}"
+    release = None if extends is None else _release(extends, plan)
+    if release is not None:
+        tables, space = release.grown(tables, space, what)
+    units = _by_part(finished)
+    with CorpusWriter(out, space=space, epochs=plan.study.epochs, tables=tables) as writer:
+        for part in sorted({*units, *(release.parts if release is not None else ())}):
+            dataset, fold = part
+            writer.add(dataset, fold, _batches(run, part, units.get(part, []), release, what))
+        tables = {**writer.tables, "trials": writer.trials}
+        grown = None if release is None else release.extends(tables, space)
+        return writer.seal(
+            name=plan.study.name,
+            version=plan.study.version,
+            builder_version=__version__,
+            devices=sorted(set(tables["trials"]["device"].to_pylist())),
+            provenance=_provenance(plan, release),
+            card=corpus_card(plan.study.document, tables, budget_seconds=plan.budget_seconds, extends=grown),
+            extends=grown,
+        )
+
+
+def _release(root: Path, plan: Plan) -> Release:
+    release = Release(root)
+    study = plan.study
+    if release.title == f"{study.name} {study.version}":
+        raise InvalidInput(f"{root} is {release.title} already: give the study another version")
+    if release.manifest["epochs"] != study.epochs:
+        raise InvalidInput(
+            f"{root} has trials of up to {release.manifest['epochs']} epochs, the run of {study.epochs}: full fidelity "
+            f"must be the same"
+        )
+    return release
+
+
+def _provenance(plan: Plan, release: Release | None) -> dict[str, Any]:
+    provenance: dict[str, Any] = {"study": dict(plan.study.document), "trials_planned": len(plan.trials)}
+    if plan.budget_seconds is not None:
+        provenance["budget_seconds"] = plan.budget_seconds
+    if release is not None:
+        provenance["earlier"] = release.provenance()
+    return provenance
+
+
+def _by_part(units: list[Unit]) -> dict[Part, list[Unit]]:
+    found: dict[Part, list[Unit]] = {}
+    for unit in units:
+        spec = unit.trials[0].spec
+        found.setdefault((spec.dataset, spec.fold), []).append(unit)
+    return found
 
 
 def _data_table(run: RunDirectory, units: list[Unit], name: str) -> pa.Table:
-    used = sorted({(unit.trials[0].spec.dataset, unit.trials[0].spec.fold) for unit in units})
+    used = sorted(_by_part(units))
     if name == "datasets":  # the same row for every fold
         used = list({dataset: (dataset, fold) for dataset, fold in reversed(used)}.values())
     return pa.concat_tables([run.read_data(dataset, fold, name) for dataset, fold in sorted(used)])
@@ -80,35 +118,49 @@ def _backbones(run: RunDirectory, units: list[Unit]) -> pa.Table:
 
 def _configs(plan: Plan, units: list[Unit]) -> pa.Table:
     schema = configs_schema(plan.space)
-    rows: dict[str, dict[str, Any]] = {}
+    designs: dict[Config, str] = {}
     for trial in (trial for unit in units for trial in unit.trials):
-        config = trial.spec.config
-        values = {name: config.get(name) for name in schema.names[2:]}
-        row = {"config_id": config.config_id, "design": trial.design, **values}
-        if rows.setdefault(config.config_id, row)["design"] == "sobol":
-            rows[config.config_id] = row  # a config of both designs belongs to the grid
-    return from_rows(schema, list(rows.values()), what="configs")
+        if designs.get(trial.spec.config) != "grid":  # a config of both designs belongs to the grid
+            designs[trial.spec.config] = trial.design
+    rows = [
+        {"config_id": config.config_id, "design": design, **{name: config.get(name) for name in schema.names[2:]}}
+        for config, design in designs.items()
+    ]
+    return from_rows(schema, rows, what="configs")
 
 
-def _trials_and_curves(run: RunDirectory, units: list[Unit]) -> tuple[pa.Table, pa.Table]:
-    trials, curves = [], []
-    names = table("trials").arrow_schema().names
-    for unit in units:
-        shard = run.read_shard(unit, [*names, "curve"])
-        trials.append(shard.select(names))
-        for trial_id, curve in zip(shard["trial_id"].to_pylist(), shard["curve"].to_pylist(), strict=True):
-            curves += [{"trial_id": trial_id, **epoch} for epoch in curve]
-    return pa.concat_tables(trials), from_rows(table("curves").arrow_schema(), curves, what="curves")
+def _batches(run: RunDirectory, part: Part, units: list[Unit], release: Release | None, what: str) -> Iterator[Batch]:
+    """The trials of one dataset and fold: those of `release`, and those of the run that it does not have."""
+    batches = (_batch(run.read_shard(unit)) for unit in units)
+    if release is None:
+        yield from batches
+    else:
+        if part in release.parts:
+            yield release.batch(part)
+        yield from release.without_known(part, batches, what)
 
 
-def _predictions(run: RunDirectory, units: list[Unit]) -> Iterator[TrialPredictions]:
-    for unit in units:
-        shard = run.read_shard(unit, ["dataset", "fold", "predictions"])
-        for row in shard.to_pylist():
-            checkpoints: dict[Checkpoint, dict[Split, Any]] = {}
-            for item in row["predictions"]:
-                checkpoint = int(item["checkpoint"]) if item["checkpoint"].isdigit() else item["checkpoint"]
-                values = np.asarray(item["probabilities"], dtype=np.float32).reshape(-1, item["n_classes"])
-                checkpoints.setdefault(checkpoint, {})[item["split"]] = values
-            if checkpoints:
-                yield TrialPredictions(row["trial_id"], row["dataset"], row["fold"], checkpoints)
+def _batch(shard: pa.Table) -> Batch:
+    curve = shard["curve"].combine_chunks()
+    epochs = curve.flatten()
+    names = [field.name for field in epochs.type]
+    owner = shard["trial_id"].take(pc.list_parent_indices(curve))
+    curves = pa.table([owner, *epochs.flatten()], names=["trial_id", *names])
+    return Batch(shard.select(table("trials").arrow_schema().names), curves, _predictions(shard))
+
+
+def _predictions(shard: pa.Table) -> Iterator[TrialPredictions]:
+    items = shard["predictions"].combine_chunks()
+    fields = dict(zip((field.name for field in items.type.value_type), items.flatten().flatten(), strict=True))
+    values, bounds = fields["probabilities"].values.to_numpy(), fields["probabilities"].offsets.to_numpy()
+    kinds = list(zip(*(fields[name].to_pylist() for name in ("checkpoint", "split", "n_classes")), strict=True))
+    found: dict[int, dict[Checkpoint, dict[Split, Any]]] = {}
+    for item, owner in enumerate(pc.list_parent_indices(items).to_pylist()):
+        name, split, n_classes = kinds[item]
+        checkpoint = int(name) if name.isdigit() else name
+        p = values[bounds[item] : bounds[item + 1]].reshape(-1, n_classes)
+        found.setdefault(owner, {}).setdefault(checkpoint, {})[split] = p
+    identity = [shard[name].to_pylist() for name in ("trial_id", "dataset", "fold")]
+    for owner, checkpoints in found.items():
+        trial_id, dataset, fold = (column[owner] for column in identity)
+        yield TrialPredictions(trial_id, dataset, fold, checkpoints)

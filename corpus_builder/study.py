@@ -12,8 +12,10 @@ import yaml
 from corpus_builder.backbones import member_spec
 from corpus_builder.backbones.portfolios import expand_portfolios
 from corpus_builder.datasets import Card, load_card
+from corpus_builder.space import search_space
 from metaquery.errors import InvalidInput
 from metaquery.schema import check_document
+from metaquery.space import SearchSpace
 from metaquery.types import MAX_EPOCHS
 
 
@@ -49,6 +51,36 @@ class Study:
     def seeds(self) -> list[int]:
         """Seeds of every config."""
         return list(self.document.get("seeds", [0]))
+
+    @property
+    def repeats(self) -> list[tuple[int, int]]:
+        """The further (fold, seed) of the configs that are repeated: a new fold or a new seed, not both."""
+        repeats = self.document.get("repeats", {})
+        folds = [(fold, seed) for fold in repeats.get("folds", []) for seed in self.seeds]
+        return folds + [(fold, seed) for fold in self.folds for seed in repeats.get("seeds", [])]
+
+    @property
+    def repeated_share(self) -> float:
+        """Share of the grid configs of each dataset and backbone that are repeated."""
+        return float(self.document["repeats"]["share"]) if "repeats" in self.document else 0.0
+
+    @property
+    def all_folds(self) -> list[int]:
+        """Folds of every dataset that have a trial."""
+        return [*self.folds, *self.document.get("repeats", {}).get("folds", [])]
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space of all backbones; its core grid is that of the study."""
+        return self._gridded(search_space(self.backbones))
+
+    def space_for(self, card: Card) -> SearchSpace:
+        """The search space of the backbones that take samples like those of `card`."""
+        return self._gridded(search_space(self.backbones_for(card)))
+
+    def _gridded(self, space: SearchSpace) -> SearchSpace:
+        grid = self.document["designs"].get("grid", True)
+        return space if grid is True else space.with_grid({name: grid[name] for name in grid if name in space.by_name})
 
     @property
     def caps(self) -> dict[str, int | None]:
@@ -89,12 +121,35 @@ class Study:
         if len({card.name for card in cards}) < len(cards):
             raise InvalidInput(f"{what}: two of its data cards define a dataset of the same name; rename one of them")
         study = cls(document, cards, tuple(document["backbones"]))
+        study._check_designs(what)
         for card in cards:
             if f"{card.n_dims}d" not in document["image_size"]:
                 raise InvalidInput(f"{what}: {card.name} is {card.n_dims}-D, so image_size needs {card.n_dims}d: [...]")
+            if missing := [fold for fold in study.all_folds if fold >= card.split.folds]:
+                raise InvalidInput(
+                    f"{what}: {card.name} has no fold {missing[0]}: it has {card.split.folds}, counted from 0"
+                )
             if not study.backbones_for(card):
                 raise InvalidInput(f"{what}: no backbone takes {card.n_dims}-D images, which {card.name} has; add one")
         return study
+
+    def _check_designs(self, what: str) -> None:
+        """Refuse a grid of hyperparameters or values that are not in the space, and repeats of nothing."""
+        grid = self.document["designs"].get("grid")
+        if isinstance(grid, dict):
+            if "backbone" in grid:
+                raise InvalidInput(f"{what}: designs.grid names hyperparameters: give backbones under backbones")
+            try:
+                search_space(self.backbones).with_grid(grid)
+            except InvalidInput as error:
+                raise InvalidInput(f"{what}: designs.grid: {error}") from None
+        if "repeats" in self.document:
+            if grid is None:
+                raise InvalidInput(f"{what}: repeats are of configs of the grid: add grid to designs")
+            for name, own in (("folds", self.folds), ("seeds", self.seeds)):
+                twice = sorted(set(own) & set(self.document["repeats"].get(name, [])))
+                if twice:
+                    raise InvalidInput(f"{what}: repeats.{name} must be further ones, but {twice} are in {name}")
 
 
 def load_study(path: Path) -> Study:

@@ -1,26 +1,33 @@
 """The run directory: all that a run knows, as files that are there whole or not at all.
 
-plan.parquet            what is to be run
+plan.parquet            what is to be run; a plan that adds trials replaces it and leaves the units that it has
 weights.json            SHA-256 of the weights file of each pretrained backbone
 data/DATASET-FOLD/      datasets.parquet, splits.parquet, metafeatures.parquet: what it is run on
 shards/UNIT.parquet     one row per trial of a finished unit: its columns, curve and predictions
-lock                    held by the process that runs the plan
+trials/UNIT/            the same for the finished trials of a unit that is not finished: a file for each process
+leases/                 who works on which unit at this moment
+logs/                   what the jobs of a cluster say
+
+Any number of processes work in it at once, see `corpus_builder.execute.leases`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import shutil
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from corpus_builder.execute.leases import Leases
+from corpus_builder.execute.shards import append_rows, read_appended, read_rows, trial_row, write_rows
 from corpus_builder.files import PARTIAL, replace_file
 from corpus_builder.plan import Plan, Unit, read_plan, write_plan
 from corpus_builder.train.records import TrialResult, TrialSpec
@@ -28,71 +35,44 @@ from metaquery.errors import InvalidData, InvalidInput
 from metaquery.schema import table
 
 DATA_TABLES = ("datasets", "splits", "metafeatures")
-
-
-def shard_schema() -> pa.Schema:
-    """One row per trial: the columns of `trials`, its curve, and its probabilities as flat float32 lists."""
-    curve = [field for field in table("curves").arrow_schema() if field.name != "trial_id"]
-    prediction = [
-        pa.field("checkpoint", pa.string(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("n_classes", pa.int32(), nullable=False),
-        pa.field("probabilities", pa.list_(pa.float32()), nullable=False),
-    ]
-    nested = [
-        pa.field("curve", pa.list_(pa.struct(curve)), nullable=False),
-        pa.field("predictions", pa.list_(pa.struct(prediction)), nullable=False),
-    ]
-    return pa.schema([*table("trials").arrow_schema(), *nested])
+_PLAN, _LEASES, _LOGS = "plan.parquet", "leases", "logs"
 
 
 class RunDirectory:
-    """A run on disk. `create` makes it for a plan, `open` reads an existing one."""
+    """A run on disk. `create` makes or extends it for a plan, `open` reads an existing one."""
 
     def __init__(self, root: Path, plan: Plan) -> None:
         self.root = root
         self.plan = plan
+        self.leases = Leases(root / _LEASES)
 
     @classmethod
     def create(cls, root: Path, plan: Plan) -> RunDirectory:
-        """The run directory of `plan` at `root`: a new one, or the one that was begun for the same plan."""
-        if (root / "plan.parquet").exists():
-            run = cls.open(root)
-            if run.plan.units != plan.units:
-                raise InvalidInput(
-                    f"{root} was begun for another plan: give another --run-dir, or the plan it was begun for"
-                )
-            return run
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise InvalidInput(f"{root} is not a run directory and not empty: give another --run-dir")
-        write_plan(plan, root / "plan.parquet")
-        return cls(root, plan)
+        """The run directory at `root`, with the trials of `plan` that it does not have yet added to its own plan.
+
+        Raises InvalidInput where neither of the two plans has all trials of the other. Only one process may do this
+        at a time.
+        """
+        known = _known(root)
+        run = cls(root, plan if known is None else _extended(known, plan, root))
+        if run.plan != known:
+            write_plan(run.plan, root / _PLAN)
+        return run
+
+    @classmethod
+    def preview(cls, root: Path, plan: Plan) -> RunDirectory:
+        """What `create` will give, with nothing written."""
+        known = _known(root)
+        return cls(root, plan if known is None else _extended(known, plan, root))
 
     @classmethod
     def open(cls, root: Path) -> RunDirectory:
         """The run directory at `root`."""
-        if not (root / "plan.parquet").is_file():
+        if not (root / _PLAN).is_file():
             raise InvalidInput(
-                f"{root} is not a run directory: expected plan.parquet in it; start one with  corpus-builder run"
+                f"{root} is not a run directory: expected {_PLAN} in it; start one with  corpus-builder run"
             )
-        return cls(root, read_plan(root / "plan.parquet"))
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the directory against a second runner; the lock dies with the process. Clears unfinished files."""
-        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InvalidInput(
-                    f"{self.root} is being run by another process: wait for it, or stop it first"
-                ) from None
-            for leftover in self.root.rglob(f"*{PARTIAL}*"):
-                leftover.unlink()
-            yield
-        finally:
-            os.close(descriptor)
+        return cls(root, read_plan(root / _PLAN))
 
     def shard_path(self, unit: Unit) -> Path:
         """Where the shard of `unit` is, or will be."""
@@ -102,55 +82,83 @@ class RunDirectory:
         """Units without a shard, in the plan's order."""
         return [unit for unit in self.plan.units if not self.shard_path(unit).exists()]
 
-    def set_aside_damaged(self) -> list[Path]:
-        """Rename every shard that cannot be read, so that its unit is pending again; returns the new names."""
-        moved = []
-        for unit in self.plan.units:
-            path = self.shard_path(unit)
-            if path.exists():
-                try:
-                    self.read_shard(unit)
-                except InvalidData:
-                    moved.append(path.rename(path.with_suffix(".damaged")))
-        return moved
+    def damaged(self, units: Iterable[Unit]) -> list[Unit]:
+        """Those of `units` whose shard is there and cannot be read."""
+        return [unit for unit in units if self.shard_path(unit).exists() and not self._is_sound(unit)]
 
-    def write_shard(self, unit: Unit, results: list[TrialResult], versions: Mapping[str, str]) -> None:
-        """Store the results of `unit`, in the order of its trials."""
-        rows = [
-            _shard_row(planned.spec, result, versions) for planned, result in zip(unit.trials, results, strict=True)
-        ]
-        with replace_file(self.shard_path(unit)) as partial:
-            pq.write_table(
-                pa.Table.from_pylist(rows, schema=shard_schema()), partial, compression="zstd", write_page_checksum=True
-            )
+    def set_aside(self, units: Iterable[Unit]) -> list[Path]:
+        """Rename the shards of `units`, so that they are pending again; returns the new names."""
+        return [self.shard_path(unit).rename(self.shard_path(unit).with_suffix(".damaged")) for unit in units]
+
+    def sweep(self, own: str) -> None:
+        """Remove what killed processes left half-written or no longer needed, unless another process is at work.
+
+        `own` is the lease that this process holds.
+        """
+        leftovers = [*self.root.rglob(f"*{PARTIAL}*")]
+        others = {name: self.leases.generation(name) for name in self.leases.names() if name != own}
+        if all(self.leases.holder(name) is None for name in others):
+            for name, generation in others.items():
+                self.leases.clear(name, generation)
+            for path in leftovers:
+                path.unlink(missing_ok=True)
+            for unit in self.plan.units:
+                if self.shard_path(unit).exists():
+                    self._drop_trials(unit)
 
     def read_shard(self, unit: Unit, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of a finished unit; InvalidData when the file is damaged or holds other trials.
 
         `columns` limits what is read, and so what is checked for damage.
         """
-        path = self.shard_path(unit)
-        try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                schema = file.schema_arrow
-                shard = file.read(None if columns is None else ["trial_id", *columns])
-        except (pa.ArrowException, OSError) as error:
-            raise InvalidData(f"shard {path} is damaged ({error}): delete it and run the plan again") from error
-        expected = [trial.spec.trial_id for trial in unit.trials]
-        if schema != shard_schema() or shard["trial_id"].to_pylist() != expected:
-            raise InvalidData(f"shard {path} does not hold the trials of its unit: delete it and run the plan again")
-        return shard
+        return read_rows(self.shard_path(unit), [trial.spec.trial_id for trial in unit.trials], columns)
 
-    def record_weights(self, hashes: Mapping[str, str]) -> None:
-        """Store the SHA-256 of the weights files by backbone; InvalidInput when the run was begun with other files."""
+    def write_trial(self, unit: Unit, spec: TrialSpec, result: TrialResult, versions: Mapping[str, str]) -> None:
+        """Store the result of a trial of `unit`, which the unit will not lose any more."""
+        append_rows(self._trials_of(unit) / f"{_writer(os.getpid())}.rows", trial_row(spec, result, versions))
+
+    def read_trials(self, unit: Unit, columns: Sequence[str] | None = None) -> dict[str, pa.Table]:
+        """The rows that `write_trial` stored, by trial; damaged ones are left out."""
+        found: dict[str, pa.Table] = {}
+        for path in sorted(self._trials_of(unit).glob("*.rows")):
+            with suppress(FileNotFoundError):  # another process has just finished the unit
+                found |= read_appended(path, columns)
+        return {
+            trial.spec.trial_id: found[trial.spec.trial_id] for trial in unit.trials if trial.spec.trial_id in found
+        }
+
+    def mark_stalled(self, unit: Unit, spec: TrialSpec) -> bool:
+        """Note that a process had to be ended because a trial of `unit` did not end; False where that is noted."""
+        mark = self._trials_of(unit) / f"{spec.trial_id}.stalled"
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            mark.touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def finish(self, unit: Unit) -> None:
+        """Make the shard of `unit` from the rows of its trials, which must all be there."""
+        rows = self.read_trials(unit)
+        write_rows(self.shard_path(unit), pa.concat_tables(rows[trial.spec.trial_id] for trial in unit.trials))
+        self._drop_trials(unit)
+
+    def check_weights(self, hashes: Mapping[str, str]) -> None:
+        """Raise InvalidInput where the run was begun with other weights files than those of `hashes`."""
         for name, begun_with in self.weights().items():
-            if hashes.get(name) != begun_with:
+            if hashes.get(name, begun_with) != begun_with:
                 raise InvalidInput(
                     f"{self.root} was begun with another weights file of {name} (SHA-256 {begun_with}): put that one "
                     f"back, or give another --run-dir"
                 )
-        with replace_file(self.root / "weights.json") as partial:
-            partial.write_text(json.dumps(dict(hashes), indent=2) + "\n")
+
+    def record_weights(self, hashes: Mapping[str, str]) -> None:
+        """Store the SHA-256 of the weights files by backbone; InvalidInput when the run was begun with other files."""
+        self.check_weights(hashes)
+        recorded = self.weights()
+        if not hashes.items() <= recorded.items():
+            with replace_file(self.root / "weights.json") as partial:
+                partial.write_text(json.dumps({**recorded, **hashes}, indent=2) + "\n")
 
     def weights(self) -> dict[str, str]:
         """What `record_weights` stored."""
@@ -164,8 +172,11 @@ class RunDirectory:
                 pq.write_table(tables[name], partial, compression="zstd")
 
     def read_data(self, dataset: str, fold: int, name: str) -> pa.Table:
-        """The rows of one of DATA_TABLES for a dataset and fold."""
-        return pq.read_table(self._data_path(dataset, fold, name), schema=table(name).arrow_schema())
+        """The rows of one of DATA_TABLES for a dataset and fold; InvalidData where they are not measured yet."""
+        path = self._data_path(dataset, fold, name)
+        if not path.exists():
+            raise InvalidData(f"{dataset}, fold {fold}, is not described yet, {path} is missing: run the plan again")
+        return pq.read_table(path, schema=table(name).arrow_schema())
 
     def has_data(self, dataset: str, fold: int) -> bool:
         """Whether `write_data` was done for the dataset and fold."""
@@ -174,35 +185,51 @@ class RunDirectory:
     def _data_path(self, dataset: str, fold: int, name: str) -> Path:
         return self.root / "data" / f"{dataset}-{fold}" / f"{name}.parquet"
 
+    def _trials_of(self, unit: Unit) -> Path:
+        return self.root / "trials" / unit.unit_id
 
-def _shard_row(spec: TrialSpec, result: TrialResult, versions: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "trial_id": spec.trial_id,
-        "dataset": spec.dataset,
-        "fold": spec.fold,
-        "config_id": spec.config.config_id,
-        "seed": spec.seed,
-        "status": str(result.status),
-        "error": result.error,
-        "epochs_planned": spec.epochs,
-        "epochs_run": len(result.epochs),
-        "device": result.device,
-        "precision": result.precision,
-        "engine": "single",
-        "fused_width": 1,
-        "cost_source": "measured",
-        "total_seconds": result.total_seconds,
-        "peak_memory_bytes": result.peak_memory_bytes,
-        "versions": json.dumps(dict(versions), sort_keys=True),
-        "curve": result.epochs,
-        "predictions": [
-            {
-                "checkpoint": str(checkpoint),
-                "split": split,
-                "n_classes": probabilities.shape[1],
-                "probabilities": np.ascontiguousarray(probabilities, dtype=np.float32).ravel(),
-            }
-            for checkpoint, parts in result.predictions.items()
-            for split, probabilities in parts.items()
-        ],
-    }
+    def _drop_trials(self, unit: Unit) -> None:
+        shutil.rmtree(self._trials_of(unit), ignore_errors=True)
+
+    def _is_sound(self, unit: Unit) -> bool:
+        try:
+            self.read_shard(unit)
+        except InvalidData:
+            return False
+        return True
+
+
+@cache
+def _writer(process: int) -> str:
+    """A name for what this process writes: a number alone comes again."""
+    return f"{process}-{uuid.uuid4().hex[:8]}"
+
+
+def _known(root: Path) -> Plan | None:
+    """The plan of the run directory at `root`, None where there is none yet; InvalidInput where something else is."""
+    if (root / _PLAN).exists():
+        return read_plan(root / _PLAN)
+    if root.exists() and (not root.is_dir() or any(map(_is_foreign, root.iterdir()))):
+        raise InvalidInput(f"{root} is not a run directory and not empty: give another --run-dir")
+    return None
+
+
+def _extended(known: Plan, given: Plan, root: Path) -> Plan:
+    """The plan with the trials of both. Known units stay as they are, however `given` cuts their trials."""
+    old = {trial.spec.trial_id for trial in known.trials}
+    new = {trial.spec.trial_id: trial for trial in given.trials}
+    if new.keys() < old:
+        return known
+    if missing := len(old - new.keys()):
+        raise InvalidInput(
+            f"{root} was begun for another plan, which has {missing} trials that this one has not: give another "
+            f"--run-dir, or the plan it was begun for, or one that only adds to it"
+        )
+    units = [Unit(unit.unit_id, tuple(new[trial.spec.trial_id] for trial in unit.trials)) for unit in known.units]
+    added = [tuple(trial for trial in unit.trials if trial.spec.trial_id not in old) for unit in given.units]
+    return replace(given, units=(*units, *(Unit.of(trials) for trials in added if trials)))
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a run that was killed before it stored its plan cannot have left `path`."""
+    return path.name not in (_LEASES, _LOGS) and PARTIAL not in path.name

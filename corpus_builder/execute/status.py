@@ -21,6 +21,7 @@ class RunStatus:
     finished: Counter[Cell] = field(default_factory=Counter)
     failed: Counter[Cell] = field(default_factory=Counter)
     messages: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    in_work: list[str] = field(default_factory=list)
 
     @property
     def rows(self) -> list[dict[str, str | int]]:
@@ -43,25 +44,32 @@ class RunStatus:
 
 
 def run_status(run: RunDirectory) -> RunStatus:
-    """Count what is planned and what has finished."""
+    """Count what is planned and what has finished, also in units that are not finished, and say who works on what."""
     counted = RunStatus()
+    leases = set(run.leases.names())
     for unit in run.plan.units:
         spec = unit.trials[0].spec
         cell = (spec.dataset, str(spec.config["backbone"]))
+        ends = _ends(run, unit)
         counted.planned[cell] += len(unit.trials)
-        for status, error in _ends(run, unit):
+        for status, error in ends:
             counted.finished[cell] += 1
             if status != Status.COMPLETED:
                 counted.failed[cell] += 1
                 counted.messages[status, error] += 1
+        if unit.unit_id in leases:
+            holder = run.leases.holder(unit.unit_id) or "nobody any more: run the plan again"
+            done = f"{len(ends)} of {len(unit.trials)} trials"
+            counted.in_work.append(f"unit {unit.unit_id} ({', '.join(cell)}), {done}: {holder}")
     return counted
 
 
 def _ends(run: RunDirectory, unit: Unit) -> list[tuple[str, str | None]]:
-    if not run.shard_path(unit).exists():
-        return []
+    """Status and message of the finished trials of `unit`; a damaged shard has none, as its trials are run again."""
+    columns = ["status", "error"]
     try:
-        shard = run.read_shard(unit, ["status", "error"])
+        rows = [run.read_shard(unit, columns)] if run.shard_path(unit).exists() else []
     except InvalidData:
-        return []  # the next run sets it aside and does it again
-    return list(zip(shard["status"].to_pylist(), shard["error"].to_pylist(), strict=True))
+        return []
+    rows = rows or list(run.read_trials(unit, columns).values())
+    return [(row["status"], row["error"]) for table in rows for row in table.to_pylist()]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import assert_one_line_error
-from phantom_study import write_study
+from phantom_study import grid_of, write_study
 
 import metaquery as mq
 from corpus_builder.card import corpus_card
@@ -24,8 +24,9 @@ from metaquery.verify import verify
 def run(tmp_path_factory, command):
     """A finished run of 9 trials: the grid and some of the sobol design, two trials to a unit."""
     root = tmp_path_factory.mktemp("sealing")
+    grid = grid_of(["tiny_3d.scratch"], optimizer=["adamw", "sgd"], lr=[1e-4, 1e-3, 1e-2])
     study = write_study(
-        root / "study.yaml", designs={"grid": True, "sobol": 3}, trials_per_unit=2, notes=["Made in a test."]
+        root / "study.yaml", designs={"grid": grid, "sobol": 3}, trials_per_unit=2, notes=["Made in a test."]
     )
     for arguments in (
         ("plan", study, "--out", root / "plan.parquet"),

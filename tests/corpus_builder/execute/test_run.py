@@ -1,13 +1,8 @@
-"""A run loses nothing: killed and resumed, in one process or several, with damaged shards or a second runner."""
+"""What a run does with what it is given: a finished plan, a damaged shard, bad input."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +11,7 @@ import pytest
 import yaml
 from conftest import assert_one_line_error
 from phantom_study import write_study
-
-from corpus_builder.execute import RunDirectory
-
-COSTS = {"train_seconds", "eval_seconds"}
-
-
-def curves(root: Path) -> dict[str, list[dict[str, object]]]:
-    """Curves and predictions of every finished trial, without what the clock decides."""
-    run = RunDirectory.open(root)
-    found = {}
-    for unit in run.plan.units:
-        if run.shard_path(unit).exists():
-            for row in run.read_shard(unit).to_pylist():
-                epochs = [{k: v for k, v in epoch.items() if k not in COSTS} for epoch in row["curve"]]
-                assert row["trial_id"] not in found, "a trial was run twice"
-                found[row["trial_id"]] = [*epochs, row["predictions"], row["status"]]
-    return found
+from run_tools import curves
 
 
 @pytest.fixture(scope="session")
@@ -61,34 +40,6 @@ def test_status_counts_what_is_finished(undisturbed, command):
     assert done.stdout.split()[-5:] == ["phantom_nodules3d", "tiny_3d.scratch", "6", "6", "0"]
 
 
-def test_two_processes_give_the_same_curves(undisturbed, command, tmp_path):
-    done = command("corpus-builder", "run", undisturbed / "plan.parquet", "--run-dir", tmp_path / "run", "--workers", 2)
-    assert done.returncode == 0, done.stderr
-    assert curves(tmp_path / "run") == curves(undisturbed / "run")
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_killed_and_resumed_it_has_exactly_the_planned_trials(undisturbed, command, tmp_path, workers):
-    """SIGKILL to the whole process group as soon as the first shard is there, twice, then run to the end."""
-    line = [str(Path(sys.executable).with_name("corpus-builder")), "run", str(undisturbed / "plan.parquet")]
-    line += ["--run-dir", str(tmp_path / "run"), "--workers", str(workers)]
-    for kill_at in (1, 3):
-        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        shards = tmp_path / "run" / "shards"
-        deadline = time.monotonic() + 120
-        while len(list(shards.glob("*.parquet"))) < kill_at and process.poll() is None:
-            assert time.monotonic() < deadline, "no shard appeared"
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert len(curves(tmp_path / "run")) > 0
-    (tmp_path / "run" / "shards" / "left.parquet.partial-0000").write_bytes(b"half")  # what a kill in a write leaves
-    done = command("corpus-builder", *line[1:])
-    assert done.returncode == 0, done.stderr
-    assert curves(tmp_path / "run") == curves(undisturbed / "run")
-    assert not list((tmp_path / "run").rglob("*.partial-*"))
-
-
 def test_a_damaged_shard_is_set_aside_and_its_trials_run_again(undisturbed, command, tmp_path):
     run = copy_run(undisturbed / "run", tmp_path / "run")
     shard = sorted((run / "shards").iterdir())[2]
@@ -109,34 +60,6 @@ def copy_run(source: Path, target: Path) -> Path:
 
     shutil.copytree(source, target)
     return target
-
-
-def test_a_second_runner_is_refused(undisturbed, command, tmp_path):
-    run = copy_run(undisturbed / "run", tmp_path / "run")
-    opened = RunDirectory.open(run)
-    with opened.lock():
-        refused = command("corpus-builder", "run", undisturbed / "plan.parquet", "--run-dir", run)
-    assert_one_line_error(refused, "is being run by another process")
-
-
-def test_interrupted_it_says_how_to_go_on(undisturbed, tmp_path):
-    line = [str(Path(sys.executable).with_name("corpus-builder")), "run", str(undisturbed / "plan.parquet")]
-    process = subprocess.Popen(
-        [*line, "--run-dir", str(tmp_path / "run"), "--workers", "2"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    shards = tmp_path / "run" / "shards"
-    deadline = time.monotonic() + 120
-    while not list(shards.glob("*.parquet")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "run the same command again to resume" in stderr
-    assert "Traceback" not in stderr
 
 
 def own_card(file: Path) -> str:

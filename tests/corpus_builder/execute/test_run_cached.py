@@ -8,7 +8,7 @@ import pytest
 from phantom_study import write_study
 
 from corpus_builder.datasets import cache
-from corpus_builder.execute import Place, RunDirectory, run_plan, work
+from corpus_builder.execute import Place, RunDirectory, opener, run_plan, work
 from corpus_builder.plan import make_plan
 from corpus_builder.study import load_study
 
@@ -46,5 +46,5 @@ def test_worker_processes_leave_the_note_to_the_first(
     (tmp_path / "file").touch()
     monkeypatch.setenv("MEDCURVES_CACHE", str(tmp_path / "file"))
     work.prepared.cache_clear()
-    run_plan(plan, tmp_path / "run", Place(None, None), workers=2)
+    run_plan(plan, tmp_path / "run", Place(None, None), opener=opener("local", 2, None, tmp_path))
     assert capfd.readouterr().err.count("going on without a cache") == 1
