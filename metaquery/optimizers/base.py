@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any, ClassVar
 
 from metaquery.errors import InvalidInput, MissingExtra, OptimizerError, UnknownName
+from metaquery.optimizers.history import History
 from metaquery.space import Config
-from metaquery.types import Observation, Suggestion, Task
+from metaquery.types import Observation, Status, Suggestion, Task
 
 
 class Optimizer(ABC):
@@ -21,6 +23,8 @@ class Optimizer(ABC):
     """
 
     name: ClassVar[str]  # the registry key: the module's name
+    needs_history: ClassVar[bool] = False  # whether it is made with the trials of other datasets
+    deterministic: ClassVar[bool] = False  # whether it asks the same whatever its seed
     defaults: ClassVar[Mapping[str, Any]] = {}
     packages: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
@@ -30,14 +34,22 @@ class Optimizer(ABC):
         if "name" not in cls.__dict__:
             cls.name = cls.__module__.rpartition(".")[2]
 
-    def __init__(self, seed: int = 0, **options: Any) -> None:
+    def __init__(self, seed: int = 0, *, history: History | None = None, **options: Any) -> None:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
             raise InvalidInput(f"an optimizer's seed must be an integer from 0 to 2^32 - 1, got {seed!r}")
         self.seed = seed
         self.options = dict(self.defaults) | {key: self._check_option(key, value) for key, value in options.items()}
-        self.versions = {package: self._version(package) for package in self.packages}
+        self.versions = self.installed()
+        if self.needs_history != (history is not None):
+            raise InvalidInput(
+                f"{self.name} learns from other datasets: give it history=, made by metaquery.evaluation.history"
+                if self.needs_history
+                else f"{self.name} does not learn from other datasets: leave history= out"
+            )
+        self._history = history
         self._task: Task | None = None
         self._pending: dict[int, Suggestion] = {}
+        self._events: list[dict[str, Any]] = []  # all that ever went in and came out, in its JSON form
         self._asked = 0
         self._finished = False
 
@@ -49,6 +61,13 @@ class Optimizer(ABC):
         return self._task
 
     @property
+    def history(self) -> History:
+        """The trials of other datasets; only where `needs_history`."""
+        if self._history is None:
+            raise OptimizerError(f"{self.name} has no history: declare needs_history = True in its class")
+        return self._history
+
+    @property
     def finished(self) -> bool:
         """Whether `ask` has nothing to propose any more, whatever is told."""
         return self._finished
@@ -56,7 +75,9 @@ class Optimizer(ABC):
     @property
     def stamp(self) -> dict[str, Any]:
         """What identifies this optimizer on every result."""
-        return {"name": self.name, "seed": self.seed, "options": self.options, "versions": self.versions}
+        stamp = {"name": self.name, "seed": self.seed, "options": self.options, "versions": self.versions}
+        trained = {"history": [item.dataset for item in self.history.training]} if self.needs_history else {}
+        return stamp | trained
 
     def bind(self, task: Task) -> None:
         """Take the task on, once, before the first ask."""
@@ -79,6 +100,7 @@ class Optimizer(ABC):
         proposal = self._ask(self._asked)
         if proposal is None:
             self._finished = not self._pending
+            self._record_wait()
             return None
         config, epoch = proposal
         if not 1 <= epoch <= task.max_epochs:
@@ -86,6 +108,7 @@ class Optimizer(ABC):
         suggestion = Suggestion(config, epoch, self._asked)
         self._pending[self._asked] = suggestion
         self._asked += 1
+        self._events.append({"config": dict(config), "epoch": epoch})
         return suggestion
 
     def tell(self, suggestion: Suggestion, observation: Observation) -> None:
@@ -98,7 +121,57 @@ class Optimizer(ABC):
                 "tell each suggestion that ask() returned exactly once"
             )
         del self._pending[suggestion.token]
+        value = observation.value
+        self._events.append(
+            {
+                "token": suggestion.token,
+                "value": value if math.isfinite(value) else str(value),  # JSON has no NaN
+                "cost_seconds": observation.cost_seconds,
+                "status": str(observation.status),
+            }
+        )
         self._tell(suggestion, observation, observation.value if observation.ok else task.worst_loss)
+
+    def state(self) -> dict[str, Any]:
+        """All that a new optimizer needs to go on from here, as plain JSON: every ask and tell so far."""
+        events = [dict(event) for event in self._events]
+        return {"name": self.name, "seed": self.seed, "options": dict(self.options), "events": events}
+
+    def load(self, state: Mapping[str, Any]) -> list[Suggestion]:
+        """Go on where `state` was taken; the suggestions that had been asked but not told then.
+
+        To be called on a new optimizer of the same name, seed and options, right after it was bound to the same task.
+        The past is asked and told again, and an OptimizerError says where it comes out differently, as it may with
+        another version of a package. An optimizer that can restore itself faster overrides both methods.
+        """
+        if self._events:
+            raise OptimizerError(f"{self.name} has already been used: load a state into a new one")
+        for key, mine in (("name", self.name), ("seed", self.seed), ("options", self.options)):
+            if state.get(key) != mine:
+                raise InvalidInput(f"the state is of an optimizer with {key} {state.get(key)!r}, this one has {mine!r}")
+        asked: list[Suggestion] = []
+        for number, event in enumerate(state["events"]):
+            if "token" in event:
+                observation = Observation(float(event["value"]), event["cost_seconds"], Status(event["status"]))
+                self.tell(asked[event["token"]], observation)
+                continue
+            for _ in range(event.get("waits", 1)):
+                suggestion = self.ask()
+                found = None if suggestion is None else {"config": dict(suggestion.config), "epoch": suggestion.epoch}
+                if found != (None if "waits" in event else event):
+                    raise OptimizerError(
+                        f"{self.name} does not repeat the saved state: event {number} was {event}, now it is {found}: "
+                        "use the same task, history and package versions as then"
+                    )
+                if suggestion is not None:
+                    asked.append(suggestion)
+        return list(self._pending.values())
+
+    def _record_wait(self) -> None:
+        if self._events and "waits" in self._events[-1]:
+            self._events[-1]["waits"] += 1
+        else:
+            self._events.append({"waits": 1})
 
     @abstractmethod
     def _ask(self, token: int) -> tuple[Config, int] | None:
@@ -120,8 +193,14 @@ class Optimizer(ABC):
             raise InvalidInput(f"option {key} of {self.name} must be of type {wanted.__name__}, got {value!r}")
         return value
 
-    def _version(self, package: str) -> str:
+    @classmethod
+    def installed(cls) -> dict[str, str]:
+        """The versions of `packages`; MissingExtra where one of them is not there."""
+        return {package: cls._version(package) for package in cls.packages}
+
+    @classmethod
+    def _version(cls, package: str) -> str:
         try:
             return metadata.version(package)
         except metadata.PackageNotFoundError:
-            raise MissingExtra.of(package, self.extra) from None
+            raise MissingExtra.of(package, cls.extra) from None

@@ -16,19 +16,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
-from metaquery.distance import Distances
 from metaquery.errors import InvalidInput, OptimizerError
 from metaquery.optimizers._configspace import from_configspace, to_configspace
-from metaquery.optimizers.base import Optimizer
+from metaquery.optimizers._rungs import rungs
+from metaquery.optimizers._wrapped import Wrapped
 from metaquery.space import Config
-from metaquery.types import Observation, Suggestion, Task
+from metaquery.types import Task
 
 
-class Dehb(Optimizer):
+class Dehb(Wrapped):
     """DEHB on the conditional space, at the fidelities max, max / eta, max / eta^2 ... of at least one epoch.
 
-    Where only some configs can be evaluated, the nearest one stands for a proposal outside of them. It knows
-    nothing of training on from a checkpoint: what that saves is for the study to charge.
+    It knows nothing of training on from a checkpoint: what that saves is for the study to charge.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {"eta": 3, "mutation_factor": 0.5, "crossover_prob": 0.5}
@@ -37,10 +36,7 @@ class Dehb(Optimizer):
 
     def _bind(self, task: Task) -> None:
         eta = self.options["eta"]
-        if eta < 2:
-            raise InvalidInput(f"option eta of dehb must be at least 2, got {eta}")
-        if task.max_epochs < eta:
-            raise InvalidInput(f"dehb with eta {eta} needs a task of at least {eta} epochs, got {task.max_epochs}")
+        epochs = rungs(task.max_epochs, eta, self.name)
         space = to_configspace(task.space, self.seed)
         if not space:
             raise InvalidInput(f"dehb needs something to vary: search space {task.space.name!r} has a single config")
@@ -60,39 +56,24 @@ class Dehb(Optimizer):
                 save_freq=None,
                 output_path=directory,
             )
-        self._epochs = _rungs(self._dehb.fidelities, task.max_epochs, eta)
-        self._jobs: dict[int, dict[str, Any]] = {}
-        if task.candidates is not None:
-            self._known = frozenset(task.candidates)
-            self._distances = Distances(task.space, task.candidates)
+        self._epochs = _by_fidelity(self._dehb.fidelities, epochs)
 
-    def _ask(self, token: int) -> tuple[Config, int]:
+    def _propose(self) -> tuple[dict[str, Any], Config, int]:
         with _quiet():
             job = self._dehb.ask()
-        self._jobs[token] = job
-        config = from_configspace(self.task.space, job["config"])
-        candidates = self.task.candidates
-        if candidates is not None and config not in self._known:
-            config = candidates[int(self._distances(config).argmin())]
-        return config, self._epochs[job["fidelity"]]
+        return job, from_configspace(self.task.space, job["config"]), self._epochs[job["fidelity"]]
 
-    def _tell(self, suggestion: Suggestion, observation: Observation, loss: float) -> None:
-        job = self._jobs.pop(suggestion.token)
+    def _report(self, job: dict[str, Any], epoch: int, loss: float, seconds: float) -> None:  # noqa: ARG002
         with _quiet():
-            self._dehb.tell(job, {"fitness": loss, "cost": observation.cost_seconds})
+            self._dehb.tell(job, {"fitness": loss, "cost": seconds})
         self._dehb._clean_inactive_brackets()  # its run() does; ask and tell alone would search all brackets ever begun
 
 
-def _rungs(fidelities: Any, max_epochs: int, eta: int) -> dict[float, int]:
-    """The epoch of each fidelity, refused unless they are the powers of eta that Hyperband is defined by."""
+def _by_fidelity(fidelities: Any, expected: list[int]) -> dict[float, int]:
+    """The epoch of each fidelity, refused unless they are the `expected` ones that Hyperband is defined by."""
     epochs = {float(fidelity): max(round(float(fidelity)), 1) for fidelity in fidelities}
-    expected: list[int] = []
-    level = float(max_epochs)
-    while level >= 1 - 1e-6:
-        expected.insert(0, max(round(level), 1))
-        level /= eta
     if list(epochs.values()) != expected:
-        raise OptimizerError(f"dehb chose the epochs {list(epochs.values())}: expected {expected} for eta {eta}")
+        raise OptimizerError(f"dehb chose the epochs {list(epochs.values())}: expected {expected}")
     return epochs
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from metaquery.optimizers import optimizer, optimizer_names
+from metaquery.errors import MissingExtra
+from metaquery.optimizers import optimizer, optimizer_class, optimizer_names
 from metaquery.optimizers.base import Optimizer
 from metaquery.space import Config
 from metaquery.testing import (
@@ -20,18 +22,31 @@ from metaquery.testing import (
     check_candidates,
     check_configs,
     check_failures,
+    check_finishes,
+    check_monotone,
     check_no_side_effects,
     check_optimizer,
     check_parallel,
     check_reproducible,
+    check_resumes,
+    toy_history,
 )
 from metaquery.types import Observation, Suggestion, Task
+
+QUICK = {"quicktune": {"meta_steps": 60}}  # options of those that would take minutes otherwise
 
 
 @pytest.mark.parametrize("name", optimizer_names())
 @pytest.mark.parametrize("check", OPTIMIZER_CHECKS, ids=lambda check: check.__name__)
 def test_conformance(name: str, check: Callable[[Factory], None]) -> None:
-    check(lambda seed: optimizer(name, seed=seed))
+    options: dict[str, Any] = dict(QUICK.get(name, {}))
+    if optimizer_class(name).needs_history:
+        options["history"] = toy_history()
+    try:
+        optimizer(name, **options)
+    except MissingExtra as error:
+        pytest.skip(str(error))
+    check(lambda seed: optimizer(name, seed=seed, **options))
 
 
 class Sampler(Optimizer):
@@ -98,6 +113,41 @@ class SeedsPython(Sampler):
         random.seed(123)
 
 
+class GoesBack(Sampler):
+    def _ask(self, token: int) -> tuple[Config, int] | None:
+        return self.task.space.default(), 9 - token % 3
+
+
+class SaidToBeDeterministic(Sampler):
+    deterministic = True
+
+
+class ForgetsItsPast(Sampler):
+    def load(self, state: Mapping[str, Any]) -> list[Suggestion]:
+        suggestions = super().load(state)
+        self.rng = np.random.default_rng(self.seed)
+        return suggestions
+
+
+class ForgetsWhatRuns(Sampler):
+    def load(self, state: Mapping[str, Any]) -> list[Suggestion]:
+        super().load(state)
+        return []
+
+
+class SavesArrays(Sampler):
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "rng": self.rng}
+
+
+class GoesOnAfterItsEnd(Sampler):
+    def ask(self) -> Suggestion | None:
+        if len(self._events) > 40:
+            self._finished = True
+            return None
+        return super().ask()
+
+
 class WritesFiles(Sampler):
     def _bind(self, task: Task) -> None:
         super()._bind(task)
@@ -115,6 +165,12 @@ def test_a_correct_optimizer_passes() -> None:
         (LeavesTheTable, check_candidates, "is not a candidate"),
         (IgnoresTheSeed, check_reproducible, "the seed has no effect"),
         (NotReproducible, check_reproducible, "asked different things"),
+        (SaidToBeDeterministic, check_reproducible, "the seed has an effect"),
+        (GoesBack, check_monotone, "was asked for epoch 8 after epoch 9"),
+        (ForgetsItsPast, check_resumes, "went on differently"),
+        (ForgetsWhatRuns, check_resumes, "running got lost"),
+        (SavesArrays, check_resumes, "not JSON serializable"),
+        (GoesOnAfterItsEnd, check_finishes, "expected OptimizerError"),
         (BreaksOnFailure, check_failures, "cannot convert float NaN"),
         (OneAtATime, check_parallel, "not parallel"),
         (ForgetsToCheck, check_bound_once, "expected OptimizerError"),
@@ -131,7 +187,7 @@ def test_the_suite_catches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises((AssertionError, ValueError), match=message):
+    with pytest.raises((AssertionError, TypeError, ValueError), match=message):
         check(lambda seed: broken(seed=seed))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -105,6 +106,48 @@ def test_an_empty_table_is_refused() -> None:
         Fixed().bind(replace(TASK, candidates=()))
 
 
+def test_a_state_is_json_and_brings_back_what_was_running() -> None:
+    one = bound(n=3)
+    first, second = asked(one), asked(one)
+    one.tell(second, Observation(float("nan"), 2.0, Status.DIVERGED))
+    third = asked(one)
+    assert one.ask() is None
+    state = json.loads(json.dumps(one.state(), allow_nan=False))
+
+    again = bound(n=3)
+    assert again.load(state) == [first, third]
+    assert again.losses == [1.0]
+    again.tell(third, GOOD)
+    assert again.losses == [1.0, 0.5]
+    assert state == one.state()  # what was saved does not change with the one that saved it
+
+
+def test_a_state_fits_one_optimizer_only() -> None:
+    one = bound(n=3, seed=4)
+    asked(one)
+    state = one.state()
+    with pytest.raises(InvalidInput, match="state is of an optimizer with seed 4, this one has 0"):
+        bound(n=3).load(state)
+    with pytest.raises(InvalidInput, match="state is of an optimizer with options"):
+        bound(n=2, seed=4).load(state)
+    with pytest.raises(OptimizerError, match="has already been used"):
+        one.load(state)
+    with pytest.raises(OptimizerError, match="before it was bound"):
+        Fixed(n=3, seed=4).load(state)
+
+
+def test_a_state_that_is_not_repeated_is_refused() -> None:
+    state = bound(n=1).state()
+    default = dict(TOY_SPACE.default())
+    for events, found in (
+        ([{"config": default, "epoch": 3}], "now it is"),
+        ([{"waits": 1}], "now it is"),
+        ([{"config": default, "epoch": 9}, {"config": default, "epoch": 9}], "now it is None"),
+    ):
+        with pytest.raises(OptimizerError, match=f"does not repeat the saved state: .* {found}"):
+            bound(n=1).load({**state, "events": events})
+
+
 def test_options_are_checked_and_stamped() -> None:
     assert Fixed(seed=4, weight=1).stamp == {
         "name": "test_optimizer_base",
@@ -162,19 +205,26 @@ def test_entry_points_that_do_not_fit_are_refused(entry_points: Any, monkeypatch
         optimizer_names()
 
 
-def test_a_missing_package_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [("dehb", "DEHB", "dehb"), ("optuna", "optuna", "optuna"), ("smac", "smac", "smac")]
+    + [("syne_tune", "syne-tune", "syne-tune")],
+)
+def test_a_missing_package_is_named_with_what_to_install(
+    name: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def missing(package: str) -> str:
         raise metadata.PackageNotFoundError(package)
 
     monkeypatch.setattr(metadata, "version", missing)
-    with pytest.raises(MissingExtra, match=r"DEHB is not installed: run  pip install 'medcurves\[dehb\]'"):
-        optimizer("dehb")
+    with pytest.raises(MissingExtra, match=rf"{package} is not installed: run  pip install 'medcurves\[{extra}\]'"):
+        optimizer(name)
 
 
-def test_listing_and_making_optimizers_imports_none_of_their_packages() -> None:
+def test_listing_and_loading_optimizers_imports_none_of_their_packages() -> None:
     code = (
-        "import sys; from metaquery.optimizers import optimizer, optimizer_names; "
-        "[optimizer(name) for name in optimizer_names()]; "
+        "import sys; from metaquery.optimizers import optimizer_class, optimizer_names; "
+        "[optimizer_class(name) for name in optimizer_names()]; "
         "heavy = {'dehb', 'distributed', 'ConfigSpace', 'pandas', 'sklearn', 'duckdb', 'pyarrow'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
