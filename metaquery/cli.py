@@ -10,7 +10,7 @@ import click
 from metaquery import __version__
 from metaquery.errors import run_cli
 from metaquery.result import FORMATS
-from metaquery.types import Budget, Charging, parse_duration
+from metaquery.types import Budget, Charging, Snap, parse_duration
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,7 +18,8 @@ from metaquery.types import Budget, Charging, parse_duration
 def cli() -> None:
     """Query a MedCurves corpus and benchmark optimizers on it.
 
-    SOURCE is the name of a bundled corpus (mini) or the path of a sealed one.
+    SOURCE is the name of a bundled corpus (mini) or the path of a sealed one; several, joined by commas, are opened as
+    one.
     """
 
 
@@ -66,7 +67,7 @@ def _budget_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--budget", metavar="TIME", help="Simulated time of a study, such as 90s, 45m, 1h or 2d."),
             click.option("--epochs", type=int, help="Newly trained epochs of a study."),
             click.option("--trials", type=int, help="Finished evaluations of a study."),
-            click.option("--metric", default="auc", show_default=True, help="Metric to optimise."),
+            click.option("--metric", help="Metric to optimise; by default AUC, or what an imported corpus has."),
             click.option("--fold", type=int, default=0, show_default=True, help="Fold of the dataset."),
             click.option("--workers", type=int, default=1, show_default=True, help="Evaluations that run at once."),
             click.option(
@@ -75,6 +76,11 @@ def _budget_options(command: Callable[..., None]) -> Callable[..., None]:
                 default="resume",
                 show_default=True,
                 help="Whether training on costs the new epochs only, or all of them again.",
+            ),
+            click.option(
+                "--snap",
+                type=click.Choice(["nearest"]),
+                help="On a table, let the nearest config not yet used stand in for one that is not in it.",
             ),
         )
     ):
@@ -99,23 +105,31 @@ def run(
     budget: str | None,
     epochs: int | None,
     trials: int | None,
-    metric: str,
+    metric: str | None,
     fold: int,
     workers: int,
     charging: Charging,
+    snap: Snap | None,
     out: Path | None,
 ) -> None:
-    """Run one optimizer on one dataset of a corpus, on a simulated clock."""
+    """Run one optimizer on one dataset of a corpus, on a simulated clock.
+
+    One that learns from other datasets is given all of other families.
+    """
     from metaquery.corpus import open as open_corpus
-    from metaquery.optimizers import optimizer
+    from metaquery.evaluation import history
+    from metaquery.optimizers import optimizer, optimizer_class
     from metaquery.study import Trajectory
     from metaquery.study import run as run_study
 
     limits = _budget(budget, epochs, trials)
     if out is not None:
         Trajectory.check_output(out)
-    bench = open_corpus(source).benchmark(dataset, kind=kind, metric=metric, fold=fold)
-    trajectory = run_study(optimizer(name, seed=seed), bench, limits, workers, charging)
+    corpus = open_corpus(source)
+    bench = corpus.benchmark(dataset, kind=kind, metric=metric, fold=fold)
+    learns = optimizer_class(name).needs_history
+    known = history(corpus, dataset, metric=metric, fold=fold) if learns else None
+    trajectory = run_study(optimizer(name, seed=seed, history=known), bench, limits, workers, charging, snap)
     click.echo(trajectory.describe(bench.metric))
     if out is not None:
         trajectory.write(out)
@@ -143,10 +157,11 @@ def evaluate(
     budget: str | None,
     epochs: int | None,
     trials: int | None,
-    metric: str,
+    metric: str | None,
     fold: int,
     workers: int,
     charging: Charging,
+    snap: Snap | None,
     out: Path,
 ) -> None:
     """Compare optimizers over the datasets of a corpus; the last line is the path of the report."""
@@ -165,11 +180,66 @@ def evaluate(
         fold=fold,
         workers=workers,
         charging=charging,
+        snap=snap,
         out=out,
         progress=True,
     )
     click.echo(evaluation)
     click.echo(out / "report" / "index.html")
+
+
+@cli.command("import")
+@click.argument("form", metavar="FORMAT")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of the new corpus.")
+def import_(form: str, path: Path, out: Path) -> None:
+    """Make a corpus of other people's learning curves, and say what was dropped, flagged or assumed.
+
+    FORMAT is quicktune, medquicktune or lcbench, with PATH as they are distributed, or table, with PATH a YAML file
+    that maps the columns of any CSV or Parquet file.
+    """
+    from metaquery.importers import import_corpus
+
+    for note in import_corpus(form, path, out):
+        click.echo(f"- {note}")
+    click.echo(f"written to {out}")
+
+
+@cli.command("meta-train")
+@click.argument("source")
+@click.option("--datasets", metavar="A,B", help="Training datasets; all of the corpus by default.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File to write.")
+@click.option("--steps", type=int, default=10_000, show_default=True, help="Steps of meta-training.")
+@click.option("--grey-box/--no-grey-box", default=True, help="Whether the predictors read the curve so far.")
+@click.option("--metafeatures/--no-metafeatures", default=True, help="Whether they read meta-features.")
+@click.option("--metric", help="Metric to predict; by default AUC, or what an imported corpus has.")
+@click.option("--fold", type=int, default=0, show_default=True, help="Fold of the datasets.")
+def meta_train(
+    source: str,
+    datasets: str | None,
+    out: Path,
+    steps: int,
+    grey_box: bool,
+    metafeatures: bool,
+    metric: str | None,
+    fold: int,
+) -> None:
+    """Meta-train quicktune on datasets of a corpus, for  --optimizer quicktune:artefact=FILE."""
+    from metaquery.corpus import open as open_corpus
+    from metaquery.evaluation.histories import Histories
+    from metaquery.optimizers import optimizer_class
+    from metaquery.optimizers.quicktune.artefact import Settings
+
+    optimizer_class("quicktune").installed()
+    settings = Settings(steps, grey_box, metafeatures)
+    corpus = open_corpus(source)
+    training = Histories(corpus, metric, fold, 0).training(_names(datasets) or corpus.datasets)
+    from metaquery.optimizers.quicktune.meta_training import meta_train, say
+
+    artefact = meta_train(training, settings, say)
+    artefact.save(out)
+    click.echo(artefact.describe())
+    click.echo(f"written to {out}")
 
 
 @cli.command()

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaquery.errors import CorpusError, InvalidInput, UnknownName
-from metaquery.predictions import PredictionFile
+from metaquery.metrics import METRICS
 from metaquery.result import Result
 from metaquery.schema.documents import MANIFEST, SPACE, check_document
+from metaquery.schema.prediction_reader import PredictionFile
 from metaquery.schema.predictions import CHECKPOINTS, SPLITS, Checkpoint, predictions_path
 from metaquery.schema.tables import TABLE_NAMES
 from metaquery.space import SearchSpace
@@ -30,13 +31,28 @@ if TYPE_CHECKING:
 _BUNDLED = Path(__file__).parent / "bundled"
 
 
-def open(source: str | Path) -> Corpus:
+def open(source: str | Path | Sequence[str | Path]) -> Corpus:
     """Open the corpus `source`: the name of a bundled one, such as `mini`, or the path of a sealed one.
 
-    Reads the manifest alone. Raises UnknownName for a name that is not bundled, CorpusError for a directory that is
-    not a sealed corpus.
+    Several, in a list or joined by commas, are opened as one, see `metaquery.union`. Of one, the manifest alone is
+    read. Raises UnknownName for a name that is not bundled, CorpusError for a directory that is not a sealed corpus,
+    InvalidInput for several that clash.
     """
-    return Corpus(locate(source))
+    corpora = [Corpus(locate(name)) for name in sources(source)]
+    if len(corpora) == 1:
+        return corpora[0]
+    from metaquery.union import CorpusUnion
+
+    return CorpusUnion(corpora)
+
+
+def sources(source: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    """The corpora that `source` names, at least one."""
+    names = [name for name in source.split(",") if name] if isinstance(source, str) else source
+    found: list[str | Path] = [names] if isinstance(names, Path) else list(names)
+    if not found:
+        raise InvalidInput("expected a corpus, got none: give a bundled name or the path of a sealed corpus")
+    return found
 
 
 def locate(source: str | Path) -> Path:
@@ -89,6 +105,20 @@ class Corpus:
     def epochs(self) -> int:
         """Full fidelity, in epochs."""
         return int(self.manifest["epochs"])
+
+    @property
+    def imported(self) -> bool:
+        """Whether `metaquery import` made it, so that columns may be null that the builder always fills."""
+        return "imported" in self.manifest
+
+    @cached_property
+    def default_metric(self) -> str:
+        """AUC, or for an imported corpus without it another metric that has validation values, losses last."""
+        if not self.imported:
+            return "auc"
+        names = sorted(METRICS, key=lambda name: (name != "auc", METRICS[name].direction == "minimize"))
+        counts = self.sql(f"select {', '.join(f'count(val_{name})' for name in names)} from curves").rows()[0]
+        return next((name for name, count in zip(names, counts, strict=True) if count), "auc")
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -187,12 +217,16 @@ class Corpus:
         return self._predictions[dataset]
 
     def benchmark(
-        self, dataset: str, kind: str = "tabular", metric: str = "auc", fold: int = 0, seed: int = 0
+        self, dataset: str, kind: str = "tabular", metric: str | None = None, fold: int = 0, seed: int = 0
     ) -> Benchmark:
-        """One dataset, fold and seed as an optimizer's problem. Raises UnknownName with what exists instead."""
+        """One dataset, fold and seed as an optimizer's problem, by `default_metric` unless another is named.
+
+        Raises UnknownName with what exists instead.
+        """
         from metaquery.benchmarks import make_benchmark
 
-        return make_benchmark(kind, self, dataset=dataset, metric=metric, fold=fold, seed=seed)
+        name = self.default_metric if metric is None else metric
+        return make_benchmark(kind, self, dataset=dataset, metric=name, fold=fold, seed=seed)
 
     def describe(self) -> str:
         """What the corpus holds, in words and small tables."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metaquery.corpus import Corpus
@@ -26,18 +27,36 @@ _TABLES = {
 
 def describe(corpus: Corpus) -> str:
     """Name, origin, size, datasets, backbones, trials and devices of `corpus`."""
+    lines = [*heading(corpus), *contents(corpus)]
+    if corpus.imported:
+        notes = corpus.manifest["imported"]["notes"]
+        lines += ["", "dropped, flagged or assumed by the import", *(f"- {note}" for note in notes)]
+    return "\n".join(lines)
+
+
+def contents(corpus: Corpus) -> list[str]:
+    """Datasets, backbones and trials, as tables; an empty line stands before each."""
+    return [line for title, query in _TABLES.items() for line in ("", title, str(corpus.sql(query)))]
+
+
+def heading(corpus: Corpus) -> list[str]:
+    """Name, origin, size, epochs and cost of one corpus."""
     manifest = corpus.manifest
     size = sum(entry["bytes"] for entry in manifest["files"])
     hours = corpus.sql("select coalesce(sum(total_seconds), 0) / 3600 from trials").rows()[0][0]
     checkpoints = ", ".join(map(str, manifest["predictions"]["checkpoints"])) or "none"
-    lines = [
+    devices = ", ".join(manifest["devices"]) or ("devices unknown" if corpus.imported else "no device")
+    return [
         f"{corpus.name} {corpus.version}  ({corpus.root})",
         f"hash         {corpus.hash}",
-        f"sealed by    corpus_builder {manifest['builder_version']}, schema version {manifest['schema_version']}",
+        f"{_origin(manifest)}, schema version {manifest['schema_version']}",
         f"size         {size / 1e6:.1f} MB in {len(manifest['files']) + 1} files",
         f"epochs       {corpus.epochs}; predictions at: {checkpoints}",
-        f"cost         {hours:.1f} hours on {', '.join(manifest['devices']) or 'no device'}",
+        f"cost         {hours:.1f} hours on {devices}",
     ]
-    for title, query in _TABLES.items():
-        lines += ["", title, str(corpus.sql(query))]
-    return "\n".join(lines)
+
+
+def _origin(manifest: Mapping[str, Any]) -> str:
+    if "imported" in manifest:
+        return f"imported     from {manifest['imported']['format']} by metaquery {manifest['builder_version']}"
+    return f"sealed by    corpus_builder {manifest['builder_version']}"

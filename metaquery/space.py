@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -236,8 +235,25 @@ class SearchSpace:
 
     def grid(self) -> list[Config]:
         """The complete factorial over the grid values, each distinct config once, in a fixed order."""
-        axes = [[(hp.name, value) for value in hp.grid_values] for hp in self.hyperparameters]
-        return list(dict.fromkeys(self.complete(dict(point)) for point in itertools.product(*axes)))
+        points: list[dict[str, Value]] = [{}]
+        for hp in self.hyperparameters:
+            values = hp.grid_values
+            points = [
+                extended
+                for point in points
+                for extended in ([{**point, hp.name: v} for v in values] if self.is_active(hp, point) else [point])
+            ]
+        return list(dict.fromkeys(map(Config, points)))
+
+    def with_grid(self, values: Mapping[str, Sequence[Value]]) -> SearchSpace:
+        """The space whose core grid has `values` for the hyperparameters named there, and what it had for the others.
+
+        Raises UnknownName for another hyperparameter, InvalidConfig for a value outside its domain.
+        """
+        changed = {name: tuple(dict.fromkeys(map(self[name].check, given))) for name, given in values.items()}
+        return self._with_hyperparameters(
+            [replace(hp, grid=changed[hp.name]) if hp.name in changed else hp for hp in self.hyperparameters]
+        )
 
     def core(self) -> SearchSpace:
         """The space whose configs are exactly those of `grid`: every axis reduced to its grid values."""
@@ -323,3 +339,32 @@ def _hp_from_json(item: Mapping[str, Any]) -> Hyperparameter:
     if "condition" in fields:
         fields["condition"] = Condition(fields["condition"]["parent"], tuple(fields["condition"]["values"]))
     return Hyperparameter(**fields)
+
+
+class Distances:
+    """Gower's distance (Biometrics 1971) from any config of a space to each of `configs`.
+
+    Per hyperparameter that is 0 or 1 for categories, the distance along the unit axis for numbers and ordered
+    choices, 1 where only one of the two is active, and 0 where neither is; summed over hyperparameters.
+    """
+
+    def __init__(self, space: SearchSpace, configs: Sequence[Config]) -> None:
+        import numpy as np
+
+        self._space = space
+        points = np.array([space.to_unit(config) for config in configs])  # (n_configs, n_hyperparameters)
+        self._inactive = np.isnan(points)
+        self._points = np.nan_to_num(points)
+        self._categorical = np.array([hp.kind == "categorical" for hp in space.hyperparameters])
+
+    def __call__(self, config: Config) -> NDArray[np.float64]:
+        """The distances of `config`, shape (n_configs,)."""
+        import numpy as np
+
+        point = np.array(self._space.to_unit(config))
+        inactive = np.isnan(point)
+        gaps = np.abs(self._points - np.nan_to_num(point))
+        gaps[:, self._categorical] = gaps[:, self._categorical] > 0
+        gaps[self._inactive != inactive] = 1.0
+        total: NDArray[np.float64] = gaps.sum(axis=1)
+        return total

@@ -25,9 +25,12 @@ _STATEMENTS = ("SELECT", "EXPLAIN", "MULTI")  # MULTI is what DuckDB makes of PI
 
 
 class SqlSession:
-    """A locked DuckDB database in which every table of `files` (name to Parquet file) is a view."""
+    """A locked DuckDB database whose views read `files` (name to Parquet file): one view for each, or `views`.
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
+    `views` maps a name to the query behind it, in which `parquet(name)` is a file.
+    """
+
+    def __init__(self, files: Mapping[str, Path], views: Mapping[str, str] | None = None) -> None:
         import duckdb
 
         self._connection = duckdb.connect(":memory:")
@@ -36,12 +39,12 @@ class SqlSession:
         paths = {f"{_SCHEME}{name}.parquet": path for name, path in files.items()}
         self._connection.register_filesystem(_read_only_filesystem(paths))
         with _one_line_errors():
-            for name in files:
-                self._connection.execute(f"CREATE VIEW {name} AS FROM read_parquet('{_SCHEME}{name}.parquet')")
+            for name, query in (views or {name: f"FROM {parquet(name)}" for name in files}).items():
+                self._connection.execute(f"CREATE VIEW {name} AS {query}")
         spill = Path(tempfile.gettempdir()) / f"metaquery-{os.getpid()}"
         for setting in (
-            f"temp_directory = {_quoted(str(spill))}",
-            f"allowed_paths = [{', '.join(map(_quoted, paths))}]",
+            f"temp_directory = {quoted(str(spill))}",
+            f"allowed_paths = [{', '.join(map(quoted, paths))}]",
             "enable_external_access = false",
             "python_enable_replacements = false",
             "autoload_known_extensions = false",
@@ -67,7 +70,13 @@ class SqlSession:
             cursor.close()  # ends the transaction
 
 
-def _quoted(text: str) -> str:
+def parquet(name: str) -> str:
+    """How a query reads the file called `name`."""
+    return f"read_parquet({quoted(f'{_SCHEME}{name}.parquet')})"
+
+
+def quoted(text: str) -> str:
+    """`text` as a string of SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from metaquery.errors import InvalidInput
 from metaquery.outputs import check_output, new_directory, write_json
 from metaquery.simulation import Run, Simulation
-from metaquery.types import Budget, Charging, Curve, Observation, Status, Suggestion
+from metaquery.snap import Nearest
+from metaquery.types import Budget, Charging, Curve, Observation, Snap, Status, Suggestion
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +42,11 @@ class Stop(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One finished evaluation, in the order of finishing; `value` and `test` are losses, NaN where it failed."""
+    """One finished evaluation, in the order of finishing; `value` and `test` are losses, NaN where it failed.
+
+    `distance` is how far `config` is from what the optimizer asked for (Gower's, summed over hyperparameters): 0 but
+    where the nearest config of a table stood in.
+    """
 
     order: int
     worker: int
@@ -54,6 +59,7 @@ class Step:
     value: float
     test: float
     status: Status
+    distance: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,7 @@ class Trajectory:
             best = self.incumbents[-1]
             lines += [
                 f"best validation {metric.name} {metric.from_loss(best.value):.4f} after {best.clock_seconds:.1f} s "
-                f"(test {metric.from_loss(best.test):.4f})",
+                f"({_test_in_words(metric, best.test)})",
                 f"{best.config} at epoch {best.epoch}",
             ]
         return "\n".join(lines)
@@ -139,7 +145,12 @@ class Trajectory:
 
 
 def run(
-    optimizer: Optimizer, bench: Benchmark, budget: Budget, workers: int = 1, charging: Charging = "resume"
+    optimizer: Optimizer,
+    bench: Benchmark,
+    budget: Budget,
+    workers: int = 1,
+    charging: Charging = "resume",
+    snap: Snap | None = None,
 ) -> Trajectory:
     """Let a new `optimizer` work on `bench` with `workers` at once until `budget` is spent.
 
@@ -147,22 +158,31 @@ def run(
     `restart` charges all of them. Evaluations that would end beyond the budget do not count. The study also ends
     when the optimizer has finished, when every config of a table has been run to its end, or after STALL_ASKS
     asks in a row that train nothing. The optimizer sees validation losses only, and its own time is not charged.
+
+    On a table, `snap="nearest"` lets the optimizer ask for any config of the full space: the nearest of the table that
+    stood in for none yet is evaluated in its place, and the distance is recorded. Without it such an ask is an error.
     """
-    study = _Study(optimizer, bench, budget, workers, charging)
-    optimizer.bind(bench.task)
+    study = _Study(optimizer, bench, budget, workers, charging, snap)
+    optimizer.bind(study.task)
     stop = study.run()
     stamp = {
         "benchmark": bench.stamp,
         "optimizer": optimizer.stamp,
         "budget": asdict(budget),
-        "clock": "simulated",
+        "clock": clock(bench),
         "optimizer_seconds": "not charged",
         "workers": workers,
         "charging": charging,
+        "snap": snap,
         "stall_asks": STALL_ASKS,
         "versions": versions(),
     }
     return Trajectory(tuple(study.steps), tuple(study.incumbents), stop, study.clock, stamp)
+
+
+def clock(bench: Benchmark) -> str:
+    """What the clock of a study on `bench` runs on, in words."""
+    return "simulated" if bench.has_costs else "simulated, one second for every epoch, as the source has no costs"
 
 
 def versions() -> dict[str, str]:
@@ -177,6 +197,8 @@ def versions() -> dict[str, str]:
 @dataclass(frozen=True, slots=True)
 class _Evaluation:
     suggestion: Suggestion
+    config: Config
+    distance: float
     observation: Observation
     test: float
     epochs_run: int
@@ -186,10 +208,30 @@ class _Evaluation:
 
 class _Study:
     def __init__(
-        self, optimizer: Optimizer, bench: Benchmark, budget: Budget, workers: int, charging: Charging
+        self,
+        optimizer: Optimizer,
+        bench: Benchmark,
+        budget: Budget,
+        workers: int,
+        charging: Charging,
+        snap: Snap | None,
     ) -> None:
         if charging not in get_args(Charging):
             raise InvalidInput(f"charging must be {' or '.join(get_args(Charging))}, got {charging!r}")
+        if snap is not None and snap not in get_args(Snap):
+            raise InvalidInput(f"snap must be {' or '.join(get_args(Snap))} or left out, got {snap!r}")
+        if budget.seconds is not None and not bench.has_costs:
+            raise InvalidInput(
+                f"{bench.dataset} has no costs in this corpus, so a budget in seconds means nothing: limit epochs or "
+                "trials instead"
+            )
+        self.task = bench.task
+        self._nearest: Nearest | None = None
+        if snap is not None:
+            if bench.configs is None:
+                raise InvalidInput(f"snap is for tables: benchmark {bench.kind} evaluates any config, leave it out")
+            self.task = replace(bench.task, space=bench.open_space, snapped=True)
+            self._nearest = Nearest(bench.open_space, bench.configs)
         self.steps: list[Step] = []
         self.incumbents: list[Incumbent] = []
         self._optimizer = optimizer
@@ -236,22 +278,26 @@ class _Study:
                     return stop
 
     def _start(self, suggestion: Suggestion) -> None:
-        config, epoch = suggestion.config, suggestion.epoch
+        config, epoch, distance = suggestion.config, suggestion.epoch, 0.0
+        if self._nearest is not None:
+            config, distance = self._nearest(config)
         observation = self._bench.query(config, epoch)
         if config not in self._curves:
             self._curves[config] = self._bench.curve(config)
         curve = self._curves[config]
-        test = float(curve.test[epoch - 1]) if epoch <= curve.epochs_run else math.nan
+        last = curve.stands(epoch)
+        test = math.nan if last is None else float(curve.test[last])
         epochs_run = min(epoch, curve.epochs_run)
         epochs_before, seconds_before = self._trained.get(config, (0, 0.0)) if self._resume else (0, 0.0)
         new_epochs = max(epochs_run - epochs_before, 0)
         cost = max(observation.cost_seconds - seconds_before, 0.0)
         self._idle_asks = self._idle_asks + 1 if new_epochs == 0 and cost == 0.0 else 0
-        self._simulation.start(_Evaluation(suggestion, observation, test, epochs_run, new_epochs, cost), cost)
+        job = _Evaluation(suggestion, config, distance, observation, test, epochs_run, new_epochs, cost)
+        self._simulation.start(job, cost)
 
     def _finish(self, run: Run[_Evaluation]) -> None:
         job = run.job
-        config, epoch, observation = job.suggestion.config, job.suggestion.epoch, job.observation
+        config, epoch, observation = job.config, job.suggestion.epoch, job.observation
         epochs_before, seconds_before = self._trained.get(config, (0, 0.0))
         self._trained[config] = max(epochs_before, job.epochs_run), max(seconds_before, observation.cost_seconds)
         if epoch == self._bench.epochs or job.epochs_run < epoch:
@@ -270,6 +316,7 @@ class _Study:
             value=observation.value,
             test=job.test,
             status=observation.status,
+            distance=job.distance,
         )
         self.steps.append(step)
         if observation.ok and (not self.incumbents or step.value < self.incumbents[-1].value):
@@ -294,6 +341,10 @@ class _Study:
         if len(self._complete) >= self._n_configs:
             return Stop.EXHAUSTED
         return None
+
+
+def _test_in_words(metric: Metric, loss: float) -> str:
+    return "no test value" if math.isnan(loss) else f"test {metric.from_loss(loss):.4f}"
 
 
 def _table(records: Sequence[Step | Incumbent], kind: type[Step | Incumbent]) -> pa.Table:

@@ -1,13 +1,15 @@
 """The conformance suite for optimizers, and a benchmark that needs no corpus.
 
 A new optimizer is tested by `check_optimizer(lambda seed: MyOptimizer(seed=seed))`, or check by check through
-`OPTIMIZER_CHECKS`. A check raises AssertionError with what was broken.
+`OPTIMIZER_CHECKS`; one that learns from other datasets is made with `history=toy_history()`. A check raises
+AssertionError with what was broken.
 """
 
 # ruff: noqa: NPY002  (a check must look at the legacy global generator to see that it is left alone)
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
@@ -18,8 +20,10 @@ from typing import ClassVar
 import numpy as np
 
 from metaquery.benchmarks.base import Benchmark
+from metaquery.errors import OptimizerError
 from metaquery.metrics import metric
 from metaquery.optimizers.base import Optimizer
+from metaquery.optimizers.history import DatasetHistory, History
 from metaquery.space import Condition, Config, Hyperparameter, SearchSpace
 from metaquery.study import run
 from metaquery.types import Budget, Curve, Observation, Status, Suggestion, Task
@@ -89,6 +93,21 @@ class SyntheticBenchmark(Benchmark):
         )
 
 
+def toy_history() -> History:
+    """Three training datasets on the grid of `TOY_SPACE`, one of them with the meta-features of the target."""
+    grid = tuple(TOY_SPACE.grid())
+    training = []
+    for number, name in enumerate(("first", "second", "third")):
+        bench = SyntheticBenchmark(dataset=name, seed=number)
+        losses, seconds = (np.full((len(grid), bench.epochs), np.nan) for _ in range(2))
+        for row, curve in enumerate(map(bench.curve, grid)):
+            losses[row, : curve.epochs_run] = curve.value
+            seconds[row, : curve.epochs_run] = curve.seconds
+        features = {"n_train": 100.0 * (number + 1), "n_classes": float(2 + number % 2)}
+        training.append(DatasetHistory(name, name, features, grid, losses, seconds))
+    return History(tuple(training), target=training[1].metafeatures, target_family="toy")
+
+
 def check_optimizer(factory: Factory) -> None:
     """Run every check on optimizers made by `factory(seed)`; AssertionError says what was broken."""
     for check in OPTIMIZER_CHECKS:
@@ -117,11 +136,39 @@ def check_candidates(factory: Factory) -> None:
             assert suggestion.config in candidates, f"{suggestion.config!r} is not a candidate"
 
 
+def check_monotone(factory: Factory) -> None:
+    """No config is ever asked for fewer epochs than before, with several running at once, on a table or without."""
+    for task in (_open_task(), _table_task()):
+        highest: dict[Config, int] = {}
+        for suggestion in _asks(factory(2), task, 120, running=4):
+            config, epoch = suggestion.config, suggestion.epoch
+            before = highest.get(config, 0)
+            assert epoch >= before, f"{config!r} was asked for epoch {epoch} after epoch {before}"
+            highest[config] = epoch
+
+
 def check_reproducible(factory: Factory) -> None:
-    """The same seed asks the same; another seed asks something else."""
+    """The same seed asks the same; another seed asks something else, unless the class is said to be deterministic."""
     asked = [[(s.config, s.epoch) for s in _asks(factory(seed), _open_task(), 60)] for seed in (3, 3, 4)]
     assert asked[0] == asked[1], "two runs with the same seed asked different things"
-    assert asked[0] != asked[2], "the seed has no effect"
+    if factory(0).deterministic:
+        assert asked[0] == asked[2], "it is said to be deterministic, and the seed has an effect"
+    else:
+        assert asked[0] != asked[2], "the seed has no effect"
+
+
+def check_resumes(factory: Factory) -> None:
+    """Saved as JSON and loaded into a new one at any point, it goes on as if it had never stopped."""
+    for task in (_open_task(), _table_task()):
+        for after in (1, 25):
+            one, again = factory(6), factory(6)
+            running: list[Suggestion] = []
+            _asks(one, task, after, running=3, left=running)
+            state = json.loads(json.dumps(one.state(), allow_nan=False))
+            again.bind(task)
+            assert again.load(state) == running, "the suggestions that were running got lost"
+            futures = [_go_on(each, 25, 3, _loss, list(running)) for each in (one, again)]
+            assert futures[0] == futures[1], f"resumed after {after} asks it went on differently"
 
 
 def check_failures(factory: Factory) -> None:
@@ -146,8 +193,6 @@ def check_parallel(factory: Factory) -> None:
 
 def check_bound_once(factory: Factory) -> None:
     """It refuses to be used unbound, to be bound twice, and to be told twice or about what it never asked."""
-    from metaquery.errors import OptimizerError
-
     optimizer, task = factory(0), _open_task()
     _refuses(OptimizerError, optimizer.ask)
     optimizer.bind(task)
@@ -178,15 +223,21 @@ def check_no_side_effects(factory: Factory) -> None:
 
 def check_finishes(factory: Factory) -> None:
     """On a small table a study comes to an end by itself, with every evaluation on the table."""
-    grid = tuple(TOY_SPACE.core().grid())
-    trajectory = run(factory(1), SyntheticBenchmark(space=TOY_SPACE.core(), configs=grid), Budget(seconds=1e9))
-    assert {step.config for step in trajectory.steps} <= set(grid), "it left the table"
+    task = _table_task()
+    bench = SyntheticBenchmark(space=task.space, configs=task.candidates)
+    optimizer = factory(1)
+    trajectory = run(optimizer, bench, Budget(seconds=1e9))
+    assert {step.config for step in trajectory.steps} <= set(task.candidates or ()), "it left the table"
+    if optimizer.finished:
+        _refuses(OptimizerError, optimizer.ask)
 
 
 OPTIMIZER_CHECKS: tuple[Callable[[Factory], None], ...] = (
     check_configs,
     check_candidates,
+    check_monotone,
     check_reproducible,
+    check_resumes,
     check_failures,
     check_parallel,
     check_bound_once,
@@ -199,21 +250,43 @@ def _open_task() -> Task:
     return Task(TOY_SPACE, max_epochs=27, worst_loss=1.0)
 
 
+def _table_task() -> Task:
+    return replace(_open_task(), space=TOY_SPACE.core(), candidates=tuple(TOY_SPACE.core().grid()))
+
+
 def _asks(
-    optimizer: Optimizer, task: Task, n: int, value: Callable[[Suggestion], float] | None = None
+    optimizer: Optimizer,
+    task: Task,
+    n: int,
+    value: Callable[[Suggestion], float] | None = None,
+    running: int = 1,
+    left: list[Suggestion] | None = None,
 ) -> list[Suggestion]:
-    """Up to `n` suggestions, each told `value(suggestion)` (by default a function of the config, sometimes NaN)."""
+    """Up to `n` suggestions, each told `value(suggestion)` (by default a function of the config, sometimes NaN).
+
+    Up to `running` are out at once; those that were not told in the end are put into `left`.
+    """
     optimizer.bind(task)
+    suggestions = _go_on(optimizer, n, running, value or _loss, [] if left is None else left)
+    assert suggestions, "it proposed nothing at all"
+    return suggestions
+
+
+def _go_on(
+    optimizer: Optimizer, n: int, running: int, value: Callable[[Suggestion], float], out: list[Suggestion]
+) -> list[Suggestion]:
+    """Ask `n` more times while `out` holds those that were asked but not told; the one in its middle is told next."""
     suggestions: list[Suggestion] = []
     while len(suggestions) < n and not optimizer.finished:
         suggestion = optimizer.ask()
-        if suggestion is None:
-            continue
-        loss = _loss(suggestion) if value is None else value(suggestion)
-        status = Status.COMPLETED if math.isfinite(loss) else Status.FAILED
-        optimizer.tell(suggestion, Observation(loss, float(suggestion.epoch), status))
-        suggestions.append(suggestion)
-    assert suggestions, "it proposed nothing at all"
+        if suggestion is not None:
+            suggestions.append(suggestion)
+            out.append(suggestion)
+        if out and (suggestion is None or len(out) >= running):
+            done = out.pop(len(out) // 2)
+            loss = value(done)
+            status = Status.COMPLETED if math.isfinite(loss) else Status.FAILED
+            optimizer.tell(done, Observation(loss, float(done.epoch), status))
     return suggestions
 
 

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
     from metaquery.space import Config, SearchSpace
 
-MAX_EPOCHS = 27  # full fidelity: Hyperband and DEHB rungs with eta 3 are exactly 1, 3, 9, 27
+MAX_EPOCHS = 27  # full fidelity of the builder's studies: Hyperband and DEHB rungs with eta 3 are exactly 1, 3, 9, 27
 EPOCHLESS_FAMILY = "radiomics"  # its backbones have no epochs: fitted whole, with one record, at epochs_planned
 
 Split = Literal["val", "test"]
 Charging = Literal["resume", "restart"]
+Snap = Literal["nearest"]
 
 
 class Status(StrEnum):
@@ -50,7 +51,8 @@ class Suggestion:
 class Observation:
     """What an evaluation gave. Never holds test information.
 
-    `value` is the validation loss to minimise (for AUC: 1 - AUC), NaN where the trial did not reach the epoch.
+    `value` is the validation loss to minimise (for AUC: 1 - AUC), NaN where the trial did not reach the epoch. A trial
+    that stopped by its own rule (`early_stopped`) has reached them all: its last value stands.
     `cost_seconds` is the trial's own training and evaluation time from its first epoch to the asked one (or to
     where it ended).
     """
@@ -69,9 +71,9 @@ class Observation:
 class Curve:
     """One trial's epochs as a benchmark sees them.
 
-    `value` and `test` are losses to minimise, shape (epochs_run,); `seconds` is the cost of each epoch, shape
-    (epochs_run,); `status` says how the trial ended, `epochs_planned` how far it was meant to go and
-    `failure_seconds` what it spent beyond its last finished epoch (0 where it did not fail).
+    `value` and `test` are losses to minimise, shape (epochs_run,), `test` NaN where there are none; `seconds` is the
+    cost of each epoch, shape (epochs_run,); `status` says how the trial ended, `epochs_planned` how far it was meant to
+    go and `failure_seconds` what it spent beyond its last finished epoch (0 where it did not fail).
     """
 
     value: NDArray[np.float64]
@@ -85,6 +87,15 @@ class Curve:
     def epochs_run(self) -> int:
         """Number of epochs that really ran."""
         return len(self.value)
+
+    def stands(self, epoch: int) -> int | None:
+        """The position of the values that hold at `epoch`: its own, or the last ones where the trial stopped early.
+
+        None where the trial did not get so far.
+        """
+        if epoch <= self.epochs_run:
+            return epoch - 1
+        return self.epochs_run - 1 if self.status is Status.EARLY_STOPPED and self.epochs_run else None
 
     @classmethod
     def without_epochs(cls, value: float, test: float, seconds: float, status: Status, epochs: int) -> Curve:
@@ -105,13 +116,15 @@ class Task:
     """What an optimizer is told before its first ask.
 
     `candidates` are the only configs that can be evaluated (a table's rows), or None where any config of
-    `space` can. `worst_loss` is the finite loss that a failed evaluation stands for.
+    `space` can. With `snapped`, any other config of `space` may be asked for too, and the nearest candidate that nobody
+    asked for yet stands in. `worst_loss` is the finite loss that a failed evaluation stands for.
     """
 
     space: SearchSpace
     max_epochs: int
     worst_loss: float
     candidates: tuple[Config, ...] | None = None
+    snapped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ checked whether or not the checksums hold.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metaquery.corpus import Corpus, locate
+from metaquery.corpus import Corpus, locate, sources
+from metaquery.corpus import open as open_corpus
 from metaquery.errors import MedCurvesError
 from metaquery.schema.checks import problems_of_tables, sound_tables
 from metaquery.schema.documents import MANIFEST
@@ -24,11 +25,25 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def verify(source: str | Path) -> list[str]:
+def verify(source: str | Path | Sequence[str | Path]) -> list[str]:
     """Every problem of the corpus `source`, one line each that names the file, table or trial; empty when it is sound.
 
-    Raises what `metaquery.open` raises where `source` is no corpus at all.
+    Several, as for `metaquery.open`, are checked one by one, and where all are sound, that they do not clash. Raises
+    what `metaquery.open` raises where `source` is no corpus at all.
     """
+    names = sources(source)
+    if len(names) == 1:
+        return _problems(names[0])
+    problems = [f"{name}: {problem}" for name in names for problem in _problems(name)]
+    if not problems:
+        try:
+            open_corpus(names)
+        except MedCurvesError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _problems(source: str | Path) -> list[str]:
     root = locate(source)
     try:
         corpus = Corpus(root)
@@ -42,8 +57,8 @@ def verify(source: str | Path) -> list[str]:
     except MedCurvesError as error:
         problems.append(str(error))
         space = None
-    problems += problems_of_tables(tables, space, corpus.epochs)
-    sound, _ = sound_tables(tables, space)
+    problems += problems_of_tables(tables, space, corpus.epochs, imported=corpus.imported)
+    sound, _ = sound_tables(tables, space, imported=corpus.imported)
     if {"trials", "curves"} <= sound.keys():
         problems += _order_problems(sound["trials"], sound["curves"])
     if {"datasets", "splits", "trials", "curves"} <= sound.keys():

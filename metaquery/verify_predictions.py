@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from metaquery.corpus import Corpus
-    from metaquery.predictions import FoldPredictions
+    from metaquery.schema.prediction_reader import FoldPredictions
 
 _ROUNDING = 2e-5  # curves hold metrics, up to 16 nats, in single precision
 _ECE_BINS = 15

@@ -31,6 +31,12 @@ def weights_root() -> Path:
     return _root("MEDCURVES_WEIGHTS")
 
 
+@pytest.fixture(scope="session")
+def curves_root() -> Path:
+    """Directory of the real learning curves that others made; the test is skipped where there is none."""
+    return _root("MEDCURVES_CURVES")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the user's cache out of the tests, and the tests out of it; subprocesses inherit the variable."""

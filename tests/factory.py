@@ -247,6 +247,8 @@ class _Trial:
                 "cost_source": "measured",
                 "total_seconds": seconds + 1.5,
                 "peak_memory_bytes": None,
+                "train_flops": None,
+                "eval_flops": None,
                 "versions": "{}",
             }
         )

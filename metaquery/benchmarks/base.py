@@ -40,6 +40,16 @@ class Benchmark(ABC):
         return None
 
     @property
+    def open_space(self) -> SearchSpace:
+        """The space that an optimizer may ask in where the nearest of `configs` stands in for any other config."""
+        return self.space
+
+    @property
+    def has_costs(self) -> bool:
+        """Whether costs are known. Where they are not, every epoch counts one second."""
+        return True
+
+    @property
     def task(self) -> Task:
         """What an optimizer is told about this benchmark."""
         return Task(self.space, self.epochs, self.metric.worst_loss, self.configs)
@@ -61,7 +71,7 @@ class Benchmark(ABC):
         """The outcome of training `config` up to and including `epoch` (1 to `epochs`).
 
         Where the trial ended before `epoch`, the value is NaN, the status says why, and the cost is all that it
-        spent.
+        spent. Where it stopped early by its own rule, its last value stands at every later epoch.
         """
         if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer) or not 1 <= epoch <= self.epochs:
             raise InvalidInput(f"epoch must be an integer from 1 to {self.epochs}, got {epoch!r}")
@@ -79,7 +89,9 @@ class Benchmark(ABC):
         curve = self._curve(config)
         if epoch <= curve.epochs_run:
             return Observation(float(curve.value[epoch - 1]), float(curve.seconds[:epoch].sum()), Status.COMPLETED)
-        return Observation(float("nan"), float(curve.seconds.sum()) + curve.failure_seconds, curve.status)
+        last = curve.stands(epoch)
+        value = float("nan") if last is None else float(curve.value[last])
+        return Observation(value, float(curve.seconds.sum()) + curve.failure_seconds, curve.status)
 
     @abstractmethod
     def _curve(self, config: Config) -> Curve:

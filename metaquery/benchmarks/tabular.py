@@ -1,31 +1,37 @@
-"""The grid trials of a corpus as a benchmark: exact answers, and only for configs that were really run."""
+"""The grid or the pool of a corpus as a benchmark: exact answers, and only for configs that were really run."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metaquery.benchmarks.base import Benchmark
-from metaquery.distance import Distances
 from metaquery.errors import CorpusError, InvalidConfig, InvalidInput, UnknownName
 from metaquery.metrics import Metric
 from metaquery.metrics import metric as metric_called
-from metaquery.space import Config, SearchSpace, Value
+from metaquery.space import Config, Distances, SearchSpace, Value
 from metaquery.types import EPOCHLESS_FAMILY, Curve, Observation, Status
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from metaquery.corpus import Corpus
 
 _SOUND_ENDS = (Status.COMPLETED, Status.EARLY_STOPPED)
+_DESIGNS = ("grid", "pool")  # what a table is made of; single points of a space-filling design are for surrogates
 _NEAREST = 3
 
 
 class TabularBenchmark(Benchmark):
-    """One dataset, fold and seed of a corpus. `space` is the corpus's core grid over the backbones that were run."""
+    """One dataset, fold and seed of a corpus.
+
+    Of a grid, `space` is the corpus's core grid over the backbones that were run, and all of it can be asked for (but
+    for trials that are missing). Of a pool, which an imported corpus has, it is the full space over these backbones, of
+    which `configs` are scattered points.
+    """
 
     kind: ClassVar[str] = "tabular"
 
@@ -41,12 +47,14 @@ class TabularBenchmark(Benchmark):
         fold: int,
         seed: int,
         source: str,
+        has_costs: bool = True,
     ) -> None:
-        """Serve `curves`, whose configs lie in `space`, itself the grid of `full_space`."""
+        """Serve `curves`, whose configs lie in `space`, itself all of `full_space` or a part of it."""
         super().__init__(
             dataset=dataset, space=space, metric=metric, epochs=epochs, fold=fold, seed=seed, source=source
         )
         self._full_space = full_space
+        self._has_costs = has_costs
         self._configs = tuple(curves)
         self._curves = {config.config_id: curve for config, curve in curves.items()}
         self._row = {config.config_id: row for row, config in enumerate(curves)}
@@ -57,75 +65,86 @@ class TabularBenchmark(Benchmark):
             for curve in curves.values()
         ]
         self._ended = [
-            Observation(math.nan, float(curve.seconds.sum()) + curve.failure_seconds, curve.status)
-            for curve in curves.values()
+            super(TabularBenchmark, self)._query(config, curve.epochs_run + 1) for config, curve in curves.items()
         ]
 
     @classmethod
     def from_corpus(cls, corpus: Corpus, *, dataset: str, metric: str, fold: int, seed: int) -> TabularBenchmark:
-        """The grid trials of `corpus`; raises UnknownName for an unknown dataset, metric, fold or seed.
+        """The grid of `corpus`, or its pool; raises UnknownName for an unknown dataset, metric, fold or seed.
 
-        Validation and test values are the corpus's single-precision metrics. A failed trial's `failure_seconds` is
-        its `total_seconds` less the seconds of its finished epochs. The one record of a config without epochs becomes
-        a curve by `Curve.without_epochs`.
+        Validation and test values are the corpus's single-precision metrics, test values NaN where it has none. A
+        failed trial's `failure_seconds` is its `total_seconds` less the seconds of its finished epochs. The one record
+        of a config without epochs becomes a curve by `Curve.without_epochs`. Full fidelity is the largest number of
+        epochs that a trial was planned for.
         """
         measure = metric_called(metric)
         names = [f"val_{metric}", f"test_{metric}", "train_seconds", "eval_seconds"]
         trials, rows = corpus.curves(dataset, fold, names)
-        val, test, train, evaluation = (rows[name].to_numpy().astype(np.float64) for name in names)
         ends = np.cumsum(trials["epochs_run"].to_numpy())
-        grid = {config.config_id: config for config in corpus.space.core().grid()}
-        in_grid = _grid_ids(corpus)
-        epochless = _epochless(corpus)
-        found: dict[str, Curve] = {}
+        known, is_grid = _configs(corpus, trials["config_id"])
         seeds = set()
+        mine: list[tuple[dict[str, Any], slice]] = []
         for trial, end in zip(trials.to_pylist(), ends.tolist(), strict=True):
-            if trial["config_id"] not in in_grid:
-                continue
-            seeds.add(trial["seed"])
-            if trial["seed"] == seed:
-                if trial["config_id"] not in grid:
-                    raise CorpusError(
-                        f"trial {trial['trial_id']} is not on the grid of space.json: run  metaquery verify"
-                    )
-                epochs = slice(end - trial["epochs_run"], end)
-                seconds = train[epochs] + evaluation[epochs]
-                status = Status(trial["status"])
-                lost = 0.0 if status in _SOUND_ENDS else max(0.0, trial["total_seconds"] - float(seconds.sum()))
-                planned = trial["epochs_planned"]
-                losses, test_losses = _losses(measure, val[epochs]), _losses(measure, test[epochs])
-                if len(losses) and grid[trial["config_id"]].get("backbone") in epochless:
-                    value, test_value, cost = float(losses[0]), float(test_losses[0]), float(seconds[0])
-                    found[trial["config_id"]] = Curve.without_epochs(value, test_value, cost, status, planned)
-                else:
-                    found[trial["config_id"]] = Curve(losses, test_losses, seconds, status, planned, lost)
+            if trial["config_id"] in known:
+                seeds.add(trial["seed"])
+                if trial["seed"] == seed:
+                    mine.append((trial, slice(end - trial["epochs_run"], end)))
         if not seeds:
             raise InvalidInput(
                 f"{dataset} fold {fold} has no grid trials in corpus {corpus.name}: no table can be made of it"
             )
         if seed not in seeds:
             raise UnknownName.of(f"seed of {dataset} fold {fold}", seed, map(str, sorted(seeds)))
-        configs = [config for config_id, config in grid.items() if config_id in found]
-        space = corpus.space.core()
-        if "backbone" in space.by_name:
-            present = {config["backbone"] for config in configs}
-            space = space.restrict("backbone", [b for b in space["backbone"].choices if b in present])
+        val, test, train, evaluation = (rows[name].to_numpy().astype(np.float64) for name in names)
+        if corpus.imported and not np.isfinite(val).any():
+            raise InvalidInput(
+                f"{dataset} fold {fold} has no validation values of {metric} in corpus {corpus.name}: "
+                f"use another metric, such as {corpus.default_metric}"
+            )
+        has_costs = not np.isnan(train).any()
+        seconds = train + np.nan_to_num(evaluation) if has_costs else np.ones(len(train))
+        val, test = (_losses(measure, values) for values in (val, test))
+        epochless = _epochless(corpus)
+        found: dict[str, Curve] = {}
+        for trial, epochs in mine:
+            status, planned = Status(trial["status"]), trial["epochs_planned"]
+            losses, cost = val[epochs], seconds[epochs]
+            if len(losses) and known[trial["config_id"]].get("backbone") in epochless:
+                once = float(losses[0]), float(test[epochs][0]), float(cost[0])
+                found[trial["config_id"]] = Curve.without_epochs(*once, status, planned)
+            else:
+                total = trial["total_seconds"] if has_costs else None
+                lost = 0.0 if status in _SOUND_ENDS or total is None else max(0.0, total - float(cost.sum()))
+                found[trial["config_id"]] = Curve(losses, test[epochs], cost, status, planned, lost)
+        configs = [config for config_id, config in known.items() if config_id in found]
+        space = corpus.space.core() if is_grid else corpus.space
         return cls(
             {config: found[config.config_id] for config in configs},
             dataset=dataset,
-            space=space,
+            space=_over_backbones(space, configs),
             full_space=corpus.space,
             metric=measure,
-            epochs=corpus.epochs,
+            epochs=max(trial["epochs_planned"] for trial, _ in mine),
             fold=fold,
             seed=seed,
             source=corpus.hash,
+            has_costs=has_costs,
         )
 
     @property
     def configs(self) -> tuple[Config, ...]:
-        """The evaluated configs, in the order of the grid."""
+        """The evaluated configs, in the order of the grid, or of their ids in a pool."""
         return self._configs
+
+    @property
+    def open_space(self) -> SearchSpace:
+        """All of the corpus's space, over the backbones that were run."""
+        return _over_backbones(self._full_space, self._configs)
+
+    @property
+    def has_costs(self) -> bool:
+        """Whether the corpus has costs; an imported one may have none."""
+        return self._has_costs
 
     def _check(self, config: Mapping[str, Value]) -> Config:
         if isinstance(config, Config) and config.config_id in self._row:
@@ -154,9 +173,42 @@ class TabularBenchmark(Benchmark):
         return [self._configs[row] for row in order[:_NEAREST]]
 
 
-def _grid_ids(corpus: Corpus) -> set[str]:
-    configs = corpus.table("configs", ["config_id", "design"]).to_pydict()
-    return {i for i, design in zip(configs["config_id"], configs["design"], strict=True) if design == "grid"}
+def _configs(corpus: Corpus, tried: pa.ChunkedArray) -> tuple[dict[str, Config], bool]:
+    """The configs that a table can be made of by id, in their order, and whether they are a grid.
+
+    The corpus's grid where only grid points are among those `tried`; else the pool of these. Raises CorpusError for a
+    config that is not of the space, or not on the grid that it is said to be of.
+    """
+    import pyarrow.compute as pc
+
+    rows = corpus.table("configs").filter(pc.field("config_id").isin(tried.unique()))
+    rows = rows.filter(pc.field("design").isin(_DESIGNS))
+    if not pc.any(pc.equal(rows["design"], "pool")).as_py():
+        grid = {config.config_id: config for config in corpus.space.core().grid()} if len(rows) else {}
+        for config_id in rows["config_id"].to_pylist():
+            if config_id not in grid:
+                raise CorpusError(f"config {config_id} is not on the grid of space.json: run  metaquery verify")
+        return {
+            config_id: grid[config_id] for config_id in grid if config_id in set(rows["config_id"].to_pylist())
+        }, True
+    pool = {}
+    for row in rows.to_pylist():
+        config_id = row.pop("config_id")
+        try:
+            pool[config_id] = corpus.space.config({n: v for n, v in row.items() if n != "design" and v is not None})
+        except InvalidInput as error:
+            raise CorpusError(f"config {config_id} is not of space.json ({error}): run  metaquery verify") from error
+        if pool[config_id].config_id != config_id:
+            raise CorpusError(f"config {config_id} is not what its id says: run  metaquery verify")
+    return pool, False
+
+
+def _over_backbones(space: SearchSpace, configs: Sequence[Config]) -> SearchSpace:
+    """`space` with no other backbones than those of `configs`."""
+    if "backbone" not in space.by_name:
+        return space
+    present = {config["backbone"] for config in configs}
+    return space.restrict("backbone", [b for b in space["backbone"].choices if b in present])
 
 
 def _epochless(corpus: Corpus) -> set[Value]:

@@ -1,6 +1,7 @@
 """Comparing optimizers: protocols, measures, and `evaluate`, which runs and summarises the studies."""
 
 from metaquery.evaluation.compare import evaluate
+from metaquery.evaluation.histories import history
 from metaquery.evaluation.outcome import Evaluation
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate", "history"]

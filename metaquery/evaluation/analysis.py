@@ -55,6 +55,16 @@ class Analysis:
         return list(self.provenance["seeds"])
 
     @property
+    def splits(self) -> tuple[str, ...]:
+        """Validation and test, or validation alone where the corpus has no test values."""
+        return tuple(self.provenance.get("splits", SPLITS))
+
+    @property
+    def judged(self) -> str:
+        """The split that optimizers are judged by: test wherever there is one."""
+        return self.splits[-1]
+
+    @property
     def axis(self) -> str:
         """What the budget limits, and the curves run over: seconds, epochs or trials; the first that is given."""
         return next(name for name in AXES if self.provenance["budget"][name] is not None)
@@ -114,28 +124,28 @@ class Analysis:
 
     @cached_property
     def summary(self) -> list[dict[str, Any]]:
-        """The leaderboard: one row of named numbers per optimizer, the lowest final test regret first."""
+        """The leaderboard: one row of named numbers per optimizer, the lowest final regret first, by `judged`."""
         marks = np.array(MARKS) * self.limit
-        regret = {split: self.regret(split, marks) for split in SPLITS}
-        rank = {split: average_rank(regret[split])[:, -1] for split in SPLITS}
+        regret = {split: self.regret(split, marks) for split in self.splits}
+        rank = {split: average_rank(regret[split])[:, -1] for split in self.splits}
         rows = []
         for i, label in enumerate(self.optimizers):
             row: dict[str, Any] = {"optimizer": label}
-            for split in SPLITS:
+            for split in self.splits:
                 band = self.band(regret[split][i])
                 for j, mark in enumerate(MARKS):
                     key = regret_key(split, mark)
                     row |= {key: band.mean[j], f"{key}_low": band.low[j], f"{key}_high": band.high[j]}
-            for split in SPLITS:
+            for split in self.splits:
                 row[f"final_{split}"] = float(self.final(split)[i].mean())
-            for split in SPLITS:
+            for split in self.splits:
                 row[f"rank_{split}"] = float(rank[split][i])
             studies = self.studies(optimizer=label)
             for name in ("evaluations", "epochs", "clock_seconds"):
                 row[name] = float(np.mean([study[name] for study in studies]))
             row["stops"] = counted(Counter(study["stop"] for study in studies))
             rows.append(row)
-        return sorted(rows, key=lambda row: (row[regret_key("test", 1)], row[regret_key("validation", 1)]))
+        return sorted(rows, key=lambda row: [row[regret_key(split, 1)] for split in reversed(self.splits)])
 
     def studies(self, **where: Any) -> list[Mapping[str, Any]]:
         """The studies whose fields equal `where`."""
@@ -155,7 +165,7 @@ class Analysis:
     @cached_property
     def _studies(self) -> dict[tuple[int, int, int], tuple[Floats, dict[str, Floats]]]:
         """Where in the arrays each study stands: the times of its incumbents, and their values by column."""
-        names = [f"{split}{kind}" for split in SPLITS for kind in ("", "_regret")]
+        names = [f"{split}{kind}" for split in self.splits for kind in ("", "_regret")]
         columns = {name: self.results[name].to_numpy() for name in (AXES[self.axis], *names)}
         keys = zip(*(self.results[key].to_pylist() for key in ("optimizer", "dataset", "seed")), strict=True)
         rows: dict[tuple[int, int, int], list[int]] = {}

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from inspect import signature
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from metaquery.errors import InvalidInput
+from metaquery.evaluation.analysis import SPLITS
+from metaquery.evaluation.histories import Histories
 from metaquery.evaluation.measures import normalised_regret
 from metaquery.evaluation.outcome import Evaluation
 from metaquery.evaluation.progress import progress as show_progress
 from metaquery.evaluation.protocols import PROTOCOLS, Fold, folds
-from metaquery.optimizers import optimizer
+from metaquery.optimizers import optimizer, optimizer_class
 from metaquery.optimizers.base import Optimizer
-from metaquery.study import STALL_ASKS, Trajectory, run, versions
-from metaquery.types import Budget, Charging
+from metaquery.study import STALL_ASKS, Trajectory, clock, run, versions
+from metaquery.types import Budget, Charging, Snap
 
 if TYPE_CHECKING:
     from metaquery.benchmarks.base import Benchmark
     from metaquery.corpus import Corpus
 
-Factory = Callable[[int], Optimizer]
+Factory = Callable[..., Optimizer]
 
 NORMALISER = (
     "(loss - best) / (worst - best), with best and worst over all epochs of all configs in the dataset's table at this "
@@ -48,19 +52,24 @@ def evaluate(
     seeds: int = 10,
     datasets: Sequence[str] | None = None,
     train: Sequence[str] | None = None,
-    metric: str = "auc",
+    metric: str | None = None,
     fold: int = 0,
     workers: int = 1,
     charging: Charging = "resume",
+    snap: Snap | None = None,
     out: str | Path | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Compare `optimizers` on the tables of `corpus`.
 
     `optimizers` are names, or a factory from seed to a new optimizer by label (for the same one with different
-    options). Every one of them runs with the seeds 0 to `seeds` - 1 on every test dataset of `protocol`; `datasets`
-    limits the test datasets, `train` sets the training ones (see `protocols.folds`). With `out`, the report is
-    written there. Bad arguments are refused before the first study runs.
+    options); one that has a parameter `history` is given the `History` of the training datasets as well. Every one of
+    them runs with the seeds 0 to `seeds` - 1 on every test dataset of `protocol`; `datasets` limits the test datasets,
+    `train` sets the training ones (see `protocols.folds`). `metric` is the corpus's `default_metric` unless given,
+    `snap` as in `metaquery.run`. With `out`, the report is written there. Bad arguments are refused before the first
+    study runs.
+
+    Where the corpus has no test values of the metric, as imported ones may, only validation is reported.
     """
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
         raise InvalidInput(f"seeds must be a positive integer, got {seeds!r}")
@@ -69,17 +78,19 @@ def evaluate(
         Evaluation.check_output(out)
     families = _families(corpus)
     plan = folds(protocol, families, datasets, train)
-    examples = {label: factory(0) for label, factory in factories.items()}
+    make = _Maker(factories, plan, Histories(corpus, metric, fold, seed=0))
+    examples = {label: make(label, item, 0) for item in plan for label in factories}
     benches = {f.test: corpus.benchmark(f.test, kind="tabular", metric=metric, fold=fold, seed=0) for f in plan}
-    ranges = {dataset: _ranges(bench) for dataset, bench in benches.items()}
+    splits = SPLITS if any(_has_test(bench) for bench in benches.values()) else SPLITS[:1]
+    ranges = {dataset: _ranges(bench, splits) for dataset, bench in benches.items()}
 
     rows: list[dict[str, Any]] = []
     studies: list[dict[str, Any]] = []
     configs: dict[str, dict[str, Any]] = {}
     with show_progress(len(plan) * len(factories) * seeds, shown=progress) as advance:
-        for dataset, label, seed in _product(plan, factories, seeds):
-            bench = benches[dataset]
-            trajectory = run(factories[label](seed), bench, budget, workers, charging)
+        for item, label, seed in product(plan, factories, range(seeds)):
+            dataset, bench = item.test, benches[item.test]
+            trajectory = run(make(label, item, seed), bench, budget, workers, charging, snap)
             where = {"optimizer": label, "dataset": dataset, "seed": seed}
             rows += [where | row for row in _rows(trajectory, bench, ranges[dataset])]
             studies.append(where | _outcome(trajectory))
@@ -101,14 +112,16 @@ def evaluate(
             for name, bench in benches.items()
         ],
         "optimizers": [
-            {"label": label, **{key: value for key, value in example.stamp.items() if key != "seed"}}
+            {"label": label, **{key: value for key, value in example.stamp.items() if key not in ("seed", "history")}}
             for label, example in examples.items()
         ],
         "seeds": list(range(seeds)),
         "budget": asdict(budget),
         "workers": workers,
         "charging": charging,
-        "clock": "simulated",
+        "snap": snap,
+        "splits": list(splits),
+        "clock": clock(first),
         "optimizer_seconds": "not charged",
         "stall_asks": STALL_ASKS,
         "normaliser": NORMALISER,
@@ -132,7 +145,23 @@ def _factories(optimizers: Sequence[str] | Mapping[str, Factory]) -> dict[str, F
 
 
 def _named(name: str) -> Factory:
+    if optimizer_class(name).needs_history:
+        return lambda seed, history: optimizer(name, seed=seed, history=history)
     return lambda seed: optimizer(name, seed=seed)
+
+
+class _Maker:
+    """Makes optimizers, those that learn from other datasets with what the fold lets them learn from."""
+
+    def __init__(self, factories: Mapping[str, Factory], plan: Sequence[Fold], histories: Histories) -> None:
+        self._factories = factories
+        self._learners = {label for label, made in factories.items() if "history" in signature(made).parameters}
+        self._histories = {item: histories.of(item.test, item.train) for item in plan} if self._learners else {}
+
+    def __call__(self, label: str, item: Fold, seed: int) -> Optimizer:
+        if label in self._learners:
+            return self._factories[label](seed, history=self._histories[item])
+        return self._factories[label](seed)
 
 
 def _families(corpus: Corpus) -> dict[str, str]:
@@ -140,18 +169,16 @@ def _families(corpus: Corpus) -> dict[str, str]:
     return dict(zip(columns["dataset"], columns["family"], strict=True))
 
 
-def _product(plan: Sequence[Fold], factories: Mapping[str, Factory], seeds: int) -> Iterator[tuple[str, str, int]]:
-    for item in plan:
-        for label in factories:
-            for seed in range(seeds):
-                yield item.test, label, seed
+def _has_test(bench: Benchmark) -> bool:
+    return any(np.isfinite(bench.curve(config).test).any() for config in bench.configs or ())
 
 
-def _ranges(bench: Benchmark) -> dict[str, _Range]:
+def _ranges(bench: Benchmark, splits: Sequence[str]) -> dict[str, _Range]:
     """Best and worst loss over all epochs of all configs, by split."""
     curves = [bench.curve(config) for config in bench.configs or ()]
     ranges = {}
-    for split, losses in (("validation", [c.value for c in curves]), ("test", [c.test for c in curves])):
+    for split in splits:
+        losses = [c.test if split == "test" else c.value for c in curves]
         values = np.concatenate(losses) if losses else np.empty(0)
         values = values[np.isfinite(values)]
         if not len(values):
@@ -171,14 +198,14 @@ def _in_metric(bench: Benchmark, ranges: Mapping[str, _Range]) -> dict[str, dict
 
 
 def _rows(trajectory: Trajectory, bench: Benchmark, ranges: Mapping[str, _Range]) -> list[dict[str, Any]]:
-    """One row per incumbent; an undefined test value has the regret of the worst one."""
+    """One row per incumbent; an undefined test value has the regret of the worst one, where the table has others."""
     losses = {
         "validation": np.array([item.value for item in trajectory.incumbents]),
         "test": np.array([item.test for item in trajectory.incumbents]),
     }
     regrets = {}
-    for split, loss in losses.items():
-        best, worst = ranges[split].best, ranges[split].worst
+    for split in ranges:
+        best, worst, loss = ranges[split].best, ranges[split].worst, losses[split]
         regrets[split] = normalised_regret(np.where(np.isnan(loss), worst, loss), best, worst)
     return [
         {
@@ -188,7 +215,7 @@ def _rows(trajectory: Trajectory, bench: Benchmark, ranges: Mapping[str, _Range]
             "validation": bench.metric.from_loss(item.value),
             "test": None if math.isnan(item.test) else bench.metric.from_loss(item.test),
             "validation_regret": float(regrets["validation"][i]),
-            "test_regret": float(regrets["test"][i]),
+            "test_regret": float(regrets["test"][i]) if "test" in regrets else None,
             "config_id": item.config.config_id,
             "epoch": item.epoch,
         }
@@ -203,4 +230,5 @@ def _outcome(trajectory: Trajectory) -> dict[str, Any]:
         "epochs": trajectory.epochs,
         "clock_seconds": trajectory.clock_seconds,
         "statuses": dict(Counter(step.status for step in trajectory.steps)),
+        "mean_distance": float(np.mean([step.distance for step in trajectory.steps])) if trajectory.steps else 0.0,
     }

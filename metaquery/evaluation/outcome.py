@@ -28,7 +28,8 @@ class Evaluation:
     """Optimizers compared on a protocol.
 
     `results` holds one row per change of an incumbent: when (seconds, newly trained epochs, evaluations), its
-    metric on validation and test in the metric's own direction, both normalised regrets, config and epoch.
+    metric on validation and test in the metric's own direction, both normalised regrets, config and epoch; test and
+    its regret are null where the corpus has no test values.
     `provenance` says what was run and how each study ended.
     """
 
@@ -110,4 +111,4 @@ def _schema() -> pa.Schema:
         "config_id": text,
         "epoch": integer,
     }
-    return pa.schema([pa.field(name, kind, nullable=name == "test") for name, kind in types.items()])
+    return pa.schema([pa.field(name, kind, nullable=name in ("test", "test_regret")) for name, kind in types.items()])

@@ -24,38 +24,41 @@ class Verdict:
 
 
 def verdict(analysis: Analysis) -> Verdict:
-    """Judge by the normalised test regret at the full budget; the incumbents were chosen on validation."""
+    """Judge by the normalised regret at the full budget, on test where there are test values.
+
+    The incumbents were chosen on validation.
+    """
     labels = analysis.optimizers
-    regret = analysis.regret("test", np.array(MARKS) * analysis.limit)
+    regret = analysis.regret(analysis.judged, np.array(MARKS) * analysis.limit)
     mean = regret.mean(axis=2).mean(axis=1)  # (optimizers, marks)
     order = np.argsort(mean[:, -1], kind="stable")
     leader = int(order[0])
     name = labels[leader]
     if len(labels) == 1:
-        headline = f"{name} alone: a test regret of {number(mean[0, -1])} at the full budget"
+        headline = f"{name} alone: a {analysis.judged} regret of {number(mean[0, -1])} at the full budget"
         return Verdict(headline, ("There is nothing to compare it with.", *_caveats(analysis)))
     second = int(order[1])
     gap = analysis.band(regret[second, :, :, -1] - regret[leader, :, :, -1])
     if gap.mean == 0.0:
-        headline = f"{name} and {labels[second]} end level, at a test regret of {number(mean[leader, -1])}"
+        headline = f"{name} and {labels[second]} end level, at a {analysis.judged} regret of {number(mean[leader, -1])}"
         sentences = ["At the full budget neither leads."]
     elif _clear(gap, analysis):
         headline = f"{name} leads"
-        sentences = [_lead(name, mean[leader, -1], labels[second], gap), _sure(gap, analysis)]
+        sentences = [_lead(analysis.judged, name, mean[leader, -1], labels[second], gap), _sure(gap, analysis)]
     else:
-        headline = f"{name} has the lowest test regret, but the lead is not distinguishable from noise"
-        sentences = [_lead(name, mean[leader, -1], labels[second], gap), _sure(gap, analysis)]
+        headline = f"{name} has the lowest {analysis.judged} regret, but the lead is not distinguishable from noise"
+        sentences = [_lead(analysis.judged, name, mean[leader, -1], labels[second], gap), _sure(gap, analysis)]
     sentences += _rest(analysis, regret, order)
     sentences += _early(analysis, mean)
     sentences += _validation(analysis, leader)
     return Verdict(headline, (*sentences, *_caveats(analysis)))
 
 
-def _lead(name: str, regret: float, other: str, gap: Band) -> str:
+def _lead(split: str, name: str, regret: float, other: str, gap: Band) -> str:
     difference = f"{gap.mean:.2g} less than {other}"
     if not np.isnan(gap.low):
         difference += f" (95 % interval of the paired difference {gap.low:.2g} to {gap.high:.2g})"
-    return f"At the full budget {name} has a normalised test regret of {number(regret)}, {difference}."
+    return f"At the full budget {name} has a normalised {split} regret of {number(regret)}, {difference}."
 
 
 def _clear(gap: Band, analysis: Analysis) -> bool:
@@ -93,10 +96,15 @@ def _early(analysis: Analysis, mean: Floats) -> list[str]:
     values = ", ".join(f"{label} {number(mean[i, 0])}" for i, label in enumerate(analysis.optimizers))
     level = np.sum(mean[:, 0] == mean[first, 0]) > 1
     who = "several are level" if level else f"{analysis.optimizers[first]} is lowest"
-    return [f"At {MARKS[0]:.0%} of the budget {who} (test regret: {values})."]
+    return [f"At {MARKS[0]:.0%} of the budget {who} ({analysis.judged} regret: {values})."]
 
 
 def _validation(analysis: Analysis, leader: int) -> list[str]:
+    if "test" not in analysis.splits:
+        return [
+            "The corpus has no test values: optimizers are judged by the validation values that they saw, so their "
+            "results are optimistic."
+        ]
     mean = analysis.regret("validation", np.array([analysis.limit])).mean(axis=(1, 2, 3))
     best = int(mean.argmin())
     if mean[best] == mean[leader]:

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,18 +31,16 @@ _AXIS_TITLES = {"seconds": "simulated time", "epochs": "newly trained epochs", "
 
 
 def figures(analysis: Analysis) -> dict[str, Figure]:
-    """All figures by file name, for paper: both regrets and ranks over the budget, and test regret by dataset."""
-    return {
-        "regret_validation": _single(lambda ax: draw_regret(ax, analysis, "validation")),
-        "regret_test": _single(lambda ax: draw_regret(ax, analysis, "test")),
-        "rank_validation": _single(lambda ax: draw_rank(ax, analysis, "validation")),
-        "rank_test": _single(lambda ax: draw_rank(ax, analysis, "test")),
-        "datasets": _datasets(analysis),
-    }
+    """All figures by file name, for paper: regret and rank over the budget on each split, and regret by dataset."""
+    drawn = {}
+    for split in analysis.splits:
+        drawn[f"regret_{split}"] = _single(partial(draw_regret, analysis=analysis, split=split))
+        drawn[f"rank_{split}"] = _single(partial(draw_rank, analysis=analysis, split=split))
+    return drawn | {"datasets": _datasets(analysis)}
 
 
 def panel(analysis: Analysis, dataset: str) -> Figure:
-    """Test regret on one dataset, small, for the page."""
+    """Regret on one dataset, on test where there is one, small, for the page."""
     return _single(lambda ax: _draw_dataset(ax, analysis, dataset), size=(3.6, 2.5))
 
 
@@ -123,7 +122,9 @@ def _datasets(analysis: Analysis) -> Figure:
 
 
 def _draw_dataset(ax: Axes, analysis: Analysis, dataset: str) -> None:
-    values = analysis.regret("test", analysis.grid)[:, analysis.datasets.index(dataset)]  # (optimizers, seeds, times)
+    values = analysis.regret(analysis.judged, analysis.grid)[
+        :, analysis.datasets.index(dataset)
+    ]  # (optimizers, seeds, times)
     low, high = np.quantile(values, [0.25, 0.75], axis=1)
     _curves(ax, analysis, [Band(*band) for band in zip(values.mean(axis=1), low, high, strict=True)])
     ax.set_title(dataset, fontsize=10, loc="left")

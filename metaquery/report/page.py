@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from metaquery.evaluation.analysis import Analysis
 from metaquery.evaluation.measures import RESAMPLES
 from metaquery.evaluation.verdict import verdict
@@ -44,12 +46,15 @@ def page(analysis: Analysis) -> str:
         by_dataset=by_dataset(analysis),
         effort=effort(analysis),
         figures=[
-            (name, Markup(inline(svg(drawn[name]), name, caption)), caption) for name, caption in CAPTIONS.items()
+            (name, Markup(inline(svg(drawn[name]), name, caption)), caption)
+            for name, caption in CAPTIONS.items()
+            if name in drawn
         ],
         panels=[
-            Markup(inline(svg(panel(analysis, dataset)), f"dataset{i}", f"test regret on {dataset}"))
+            Markup(inline(svg(panel(analysis, dataset)), f"dataset{i}", f"{analysis.judged} regret on {dataset}"))
             for i, dataset in enumerate(analysis.datasets)
         ],
+        judged=analysis.judged,
         floor=FLOOR,
         interval=f"95 % percentile bootstrap over {n} {kind}, {RESAMPLES} resamples, fixed seed" if n > 1 else "none",
         facts=_facts(analysis),
@@ -69,12 +74,13 @@ def _facts(analysis: Analysis) -> list[tuple[str, str]]:
     facts: list[tuple[str, Any]] = [
         ("corpus", f"{provenance['corpus']['name']} {provenance['corpus']['version']}, {provenance['corpus']['hash']}"),
         ("backend", f"{bench['kind']}, fold {bench['fold']}, trial seed {bench['seed']}, {bench['epochs']} epochs"),
-        ("metric", f"{bench['metric']}, chosen on validation, reported on test"),
+        ("metric", f"{bench['metric']}, chosen on validation, {_REPORTED[analysis.judged]}"),
         ("protocol", f"{provenance['protocol']['name']}: {provenance['protocol']['description']}"),
         ("budget of a study", budget),
         ("clock", f"{provenance['clock']}; the optimizer's own time is {provenance['optimizer_seconds']}"),
         ("workers", provenance["workers"]),
         ("charging", f"{provenance['charging']}: {_CHARGING[provenance['charging']]}"),
+        *([("configs outside the table", _snapped(analysis))] if provenance.get("snap") else []),
         ("seeds", f"{len(analysis.seeds)} ({', '.join(map(str, analysis.seeds))}), the same for every optimizer"),
         ("normalised regret", provenance["normaliser"]),
         ("stalled", f"after {provenance['stall_asks']} asks in a row that train nothing"),
@@ -87,6 +93,21 @@ def _facts(analysis: Analysis) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in facts]
 
 
+def _snapped(analysis: Analysis) -> str:
+    means = [
+        f"{label} {np.mean([study['mean_distance'] for study in analysis.studies(optimizer=label)]):.2f}"
+        for label in analysis.optimizers
+    ]
+    return (
+        "the nearest config of the table that stood in for none yet; mean Gower distance from what was asked for, "
+        f"summed over hyperparameters: {', '.join(means)}"
+    )
+
+
+_REPORTED = {
+    "test": "reported on test",
+    "validation": "and reported on validation too: the corpus has no test values",
+}
 _CHARGING = {
     "resume": "a config that trains on pays for its new epochs only",
     "restart": "every evaluation pays for all of its epochs",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metaquery.evaluation.analysis import MARKS, SPLITS, Analysis, counted, number, regret_key
+from metaquery.evaluation.analysis import MARKS, Analysis, counted, number, regret_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +39,22 @@ class Table:
 
 
 def leaderboard(analysis: Analysis) -> Table:
-    """One row per optimizer, the lowest final test regret first."""
+    """One row per optimizer, the lowest final regret first, by test where there is one."""
     name = metric_title(analysis)
     headers = [("", "optimizer")]
-    for split in reversed(SPLITS):
+    for split in reversed(analysis.splits):
         headers += [(f"{split} regret at", f"{mark:.0%}") for mark in MARKS]
-    headers += [(f"final {name}", split) for split in reversed(SPLITS)]
-    headers += [("average rank", split) for split in reversed(SPLITS)]
+    headers += [(f"final {name}", split) for split in reversed(analysis.splits)]
+    headers += [("average rank", split) for split in reversed(analysis.splits)]
     rows = []
     for row in analysis.summary:
         cells = [Cell(row["optimizer"])]
-        for split in reversed(SPLITS):
+        for split in reversed(analysis.splits):
             for mark in MARKS:
                 key = regret_key(split, mark)
                 cells.append(_regret(row[key], row[f"{key}_low"], row[f"{key}_high"]))
-        cells += [_plain(row[f"final_{split}"], 4) for split in reversed(SPLITS)]
-        cells += [_plain(row[f"rank_{split}"], 2) for split in reversed(SPLITS)]
+        cells += [_plain(row[f"final_{split}"], 4) for split in reversed(analysis.splits)]
+        cells += [_plain(row[f"rank_{split}"], 2) for split in reversed(analysis.splits)]
         rows.append(tuple(cells))
     return Table(tuple(headers), tuple(rows))
 
@@ -63,20 +63,20 @@ def by_dataset(analysis: Analysis) -> Table:
     """One row per dataset and optimizer, at the full budget, means over seeds; the best value of the table beside."""
     name = metric_title(analysis)
     end = np.array([analysis.limit])
-    regret = {split: analysis.regret(split, end)[:, :, :, 0] for split in SPLITS}
-    final = {split: analysis.final(split) for split in SPLITS}
+    regret = {split: analysis.regret(split, end)[:, :, :, 0] for split in analysis.splits}
+    final = {split: analysis.final(split) for split in analysis.splits}
     headers = [("", "dataset"), ("", "optimizer")]
-    headers += [("final regret", split) for split in reversed(SPLITS)]
-    headers += [(f"final {name}", split) for split in reversed(SPLITS)]
-    headers += [(f"best {name} in table", split) for split in reversed(SPLITS)]
+    headers += [("final regret", split) for split in reversed(analysis.splits)]
+    headers += [(f"final {name}", split) for split in reversed(analysis.splits)]
+    headers += [(f"best {name} in table", split) for split in reversed(analysis.splits)]
     headers += [("", "studies ended")]
     rows = []
     for d, item in enumerate(analysis.provenance["datasets"]):
         for o, label in enumerate(analysis.optimizers):
             cells = [Cell(item["dataset"]), Cell(label)]
-            cells += [_plain(float(regret[split][o, d].mean()), 3) for split in reversed(SPLITS)]
-            cells += [_plain(float(final[split][o, d].mean()), 4) for split in reversed(SPLITS)]
-            cells += [_plain(item[split]["best"], 4) for split in reversed(SPLITS)]
+            cells += [_plain(float(regret[split][o, d].mean()), 3) for split in reversed(analysis.splits)]
+            cells += [_plain(float(final[split][o, d].mean()), 4) for split in reversed(analysis.splits)]
+            cells += [_plain(item[split]["best"], 4) for split in reversed(analysis.splits)]
             studies = analysis.studies(optimizer=label, dataset=item["dataset"])
             cells.append(Cell(counted(Counter(study["stop"] for study in studies))))
             rows.append(tuple(cells))

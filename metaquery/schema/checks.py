@@ -6,7 +6,8 @@ several tables runs where all of them have their columns, so that one broken tab
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from metaquery.errors import InvalidConfig, UnknownName
@@ -20,14 +21,26 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+_MISSING = "the table is missing"
 _SHOWN = 3
 _ROUNDING = 1e-4  # a metric at its bound may lie this far beyond it in single precision
 _SOUND_ENDS = (Status.COMPLETED, Status.EARLY_STOPPED)
 
 
-def problems_of_tables(tables: Mapping[str, pa.Table], space: SearchSpace | None, epochs: int) -> list[str]:
-    """Every problem of `tables`, in a corpus of full fidelity `epochs`; without `space`, configs are not checked."""
-    sound, problems = sound_tables(tables, space)
+def problems_of_tables(
+    tables: Mapping[str, pa.Table],
+    space: SearchSpace | None,
+    epochs: int,
+    *,
+    imported: bool = False,
+    without: Collection[str] = (),
+) -> list[str]:
+    """Every problem of `tables`, in a corpus of full fidelity `epochs`; without `space`, configs are not checked.
+
+    What only the builder must know is not asked of an `imported` corpus. Tables in `without` may be missing.
+    """
+    sound, problems = sound_tables(tables, space, imported=imported)
+    problems = [problem for problem in problems if problem not in {f"{name}: {_MISSING}" for name in without}]
     frames = {name: _frame(data) for name, data in sound.items()}
     for name, rows in frames.items():
         problems += _column_problems(name, rows)
@@ -40,8 +53,8 @@ def problems_of_tables(tables: Mapping[str, pa.Table], space: SearchSpace | None
         (("datasets",), _dataset_problems),
         (("datasets", "splits"), _split_problems),
         (("curves",), _curve_problems),
-        (("trials", "curves"), _trial_curve_problems),
-        (("backbones",), _network_problems),
+        (("trials", "curves"), partial(_trial_curve_problems, imported=imported)),
+        (("backbones",), partial(_network_problems, imported=imported)),
         (("datasets", "backbones", "configs", "trials"), _backbone_problems),
     ):
         if all(name in frames for name in needed):
@@ -51,15 +64,36 @@ def problems_of_tables(tables: Mapping[str, pa.Table], space: SearchSpace | None
     return problems
 
 
-def sound_tables(tables: Mapping[str, pa.Table], space: SearchSpace | None) -> tuple[dict[str, pa.Table], list[str]]:
+def problems_of_curves(curves: pa.Table, tables: Mapping[str, pa.Table], imported: bool) -> list[str]:
+    """Every problem of the `curves` of some trials; `tables` are `trials`, those alone, `configs` and `backbones`."""
+    expected = table("curves").arrow_schema(imported=imported)
+    if problems := [f"curves: {problem}" for problem in nulls(curves, expected)]:
+        return problems
+    frames = {name: _frame(tables[name]) for name in ("trials", "configs", "backbones")}
+    trials, rows = _with_epochless(frames), _frame(curves)
+    return [
+        *_column_problems("curves", rows),
+        *_key_problems({"trials": trials, "curves": rows}),
+        *_curve_problems(rows),
+        *_trial_curve_problems(trials, rows, imported=imported),
+    ]
+
+
+def sound_tables(
+    tables: Mapping[str, pa.Table], space: SearchSpace | None, *, imported: bool = False
+) -> tuple[dict[str, pa.Table], list[str]]:
     """The tables that have the columns of the schema and no null where it allows none; and what the others lack."""
     sound: dict[str, pa.Table] = {}
     problems = [f"{name}: not a table of the schema" for name in tables if name not in TABLE_NAMES]
     for name in TABLE_NAMES:
         if name not in tables:
-            problems.append(f"{name}: the table is missing")
+            problems.append(f"{name}: {_MISSING}")
         elif space is not None or name != "configs":
-            expected = table(name).arrow_schema() if space is None else schema_of(name, space)
+            expected = (
+                table(name).arrow_schema(imported=imported)
+                if space is None
+                else schema_of(name, space, imported=imported)
+            )
             found = list(_schema_problems(tables[name].schema, expected)) or nulls(tables[name], expected)
             problems += [f"{name}: {problem}" for problem in found]
             if not found:
@@ -204,7 +238,7 @@ def _with_epochless(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     return trials.with_columns(pl.col("config_id").is_in(configs).alias("epochless"))
 
 
-def _trial_curve_problems(trials: pl.DataFrame, curves: pl.DataFrame) -> Iterator[str]:
+def _trial_curve_problems(trials: pl.DataFrame, curves: pl.DataFrame, *, imported: bool) -> Iterator[str]:
     import polars as pl
 
     epoch, epochless = pl.col("epoch"), pl.col("epochless")
@@ -224,7 +258,10 @@ def _trial_curve_problems(trials: pl.DataFrame, curves: pl.DataFrame) -> Iterato
     for bad, what in (
         (~epochless & ~consecutive, "epochs are not 1 to n"),
         (epochless & (pl.col("end") != pl.col("epochs_planned")), "the record is not at epochs_planned"),
-        (~epochless & pl.col("unknown_rate"), "learning_rate is null, though the backbone has epochs,"),
+        (
+            ~epochless & pl.col("unknown_rate") & (not imported),
+            "learning_rate is null, though the backbone has epochs,",
+        ),
     ):
         rows = found.filter(bad)
         if len(rows):
@@ -253,13 +290,14 @@ def _trial_problems(trials: pl.DataFrame, epochs: int) -> Iterator[str]:
             yield f"trials: {what}: {_shown(rows, ['trial_id'])}"
 
 
-def _network_problems(backbones: pl.DataFrame) -> Iterator[str]:
-    """Counts that only a network can have, and that every network must have."""
+def _network_problems(backbones: pl.DataFrame, *, imported: bool) -> Iterator[str]:
+    """Counts that only a network can have, and that every network must have, unless it is `imported`."""
     import polars as pl
 
     network = pl.col("family") != EPOCHLESS_FAMILY
     for column in ("parameters", "flops"):
-        rows = backbones.filter(pl.col(column).is_null() == network)
+        unknown = pl.col(column).is_null()
+        rows = backbones.filter(~network & ~unknown if imported else unknown == network)
         if len(rows):
             named = _shown(rows, ["backbone"])
             yield f"backbones: {column} must be null for the family {EPOCHLESS_FAMILY} and for no other, see {named}"

@@ -11,9 +11,10 @@ A group `fold<k>` holds, T trials in the order of the table `trials`, K = len(CH
 
 from __future__ import annotations
 
+import shutil
+import struct
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,9 @@ from metaquery.schema.predictions import (
     MISSING,
     SPLITS,
     Checkpoint,
+    StoredPredictions,
     TrialPredictions,
-    checkpoint_epochs,
-    encode,
+    encode_all,
     predictions_path,
 )
 from metaquery.types import Split
@@ -37,161 +38,172 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SHARD_BYTES = 2**24  # before compression: few zip entries, and little memory to pack one
+_NOT_STORED = 2**64 - 1  # offset and size, in the index of a shard, of a chunk beyond the last trial
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same input gives the same bytes
 _ROW_SUM_TOLERANCE = 1e-3
+_LEVEL = 3  # of zstd
 
 
-@dataclass
-class _Fold:
-    """The trials of one dataset and fold, gathered in any order on disk."""
+class FoldWriter:
+    """The predictions of one dataset and fold: taken one trial at a time, in any order, and kept compressed on disk.
 
-    dataset: str
-    fold: int
-    n_classes: int
-    checkpoints: dict[str, dict[Checkpoint, int]]  # what each trial has to bring, in table order
-    samples: dict[Split, NDArray[np.int32]]
-    labels: dict[Split, NDArray[np.int32]]
-    scratch: Path
+    `parts` are the sample indices, ascending, and the labels of each split, (n,) each.
+    """
 
-    def __post_init__(self) -> None:
-        self.row = {trial_id: row for row, trial_id in enumerate(self.checkpoints)}
-        shape = (len(self.row), len(CHECKPOINTS))
-        self.epoch = np.zeros(shape, np.int32)
-        self.step = {split: np.full(shape, np.nan) for split in SPLITS}
-        self.levels: dict[Split, NDArray[np.uint16]] = {
-            split: np.memmap(
-                self.scratch / f"{self.dataset}.{self.fold}.{split}",
-                np.uint16,
-                mode="w+",
-                shape=(*shape, len(self.samples[split]), self.n_classes),
-            )
-            for split in SPLITS
-        }
+    def __init__(
+        self,
+        dataset: str,
+        fold: int,
+        n_classes: int,
+        parts: Mapping[Split, tuple[NDArray[np.int32], NDArray[np.int32]]],
+        scratch: Path,
+    ) -> None:
+        import pyarrow as pa
 
-    def add(self, trial: TrialPredictions) -> None:
-        """Encode one trial's probabilities into its row."""
+        self._what = f"{dataset} fold {fold}"
+        self._fold = fold
+        self._parts = parts
+        self._shapes: dict[Split, tuple[int, int]] = {split: (len(parts[split][0]), n_classes) for split in SPLITS}
+        self._codec = pa.Codec("zstd", compression_level=_LEVEL)
+        self._trials: dict[str, dict[Checkpoint, int | None]] = {}  # the epoch of a checkpoint, None where not told
+        self._steps: dict[Split, list[NDArray[np.float64]]] = {split: [] for split in SPLITS}
+        self._chunks: dict[Split, list[tuple[int, int]]] = {split: [] for split in SPLITS}  # offset, size
+        self._scratch = {split: (scratch / f"{dataset}.{fold}.{split}").open("w+b") for split in SPLITS}
+
+    def add(self, trial: TrialPredictions | StoredPredictions) -> None:
+        """Take one trial: encode its probabilities, or keep what is encoded already."""
         what = f"predictions of trial {trial.trial_id}"
-        if trial.trial_id not in self.row:
-            raise InvalidData(f"{what}: no such trial with epochs in {self.dataset} fold {self.fold}, or given twice")
-        row, expected = self.row.pop(trial.trial_id), self.checkpoints[trial.trial_id]
-        if set(trial.probabilities) != set(expected):
-            raise InvalidData(f"{what}: expected checkpoints {list(expected)}, got {list(trial.probabilities)}")
-        for split in SPLITS:
-            self.levels[split][row] = MISSING
-            shape = (len(self.samples[split]), self.n_classes)
-            for column, checkpoint in enumerate(CHECKPOINTS):
-                if checkpoint in expected:
-                    p = trial.probabilities[checkpoint][split]
-                    _check_probabilities(p, shape, what=f"{what}, {split} at {checkpoint}")
-                    self.levels[split][row, column], self.step[split][row, column] = encode(p)
-                    self.epoch[row, column] = expected[checkpoint]
+        if trial.trial_id in self._trials:
+            raise InvalidData(f"{what}: given twice")
+        if isinstance(trial, StoredPredictions):
+            self._trials[trial.trial_id] = dict(trial.epochs)
+            for split in SPLITS:
+                self._keep(split, trial.chunks[split], trial.steps[split])
+            return
+        self._trials[trial.trial_id] = dict.fromkeys(trial.probabilities)
+        for split, shape in self._shapes.items():
+            levels = np.full((len(CHECKPOINTS), *shape), MISSING, np.uint16)
+            steps = np.full(len(CHECKPOINTS), np.nan)
+            columns = [column for column, checkpoint in enumerate(CHECKPOINTS) if checkpoint in trial.probabilities]
+            given = [trial.probabilities[CHECKPOINTS[column]][split] for column in columns]
+            for column, p in zip(columns, given, strict=True):
+                if p.shape != shape:
+                    raise InvalidData(
+                        f"{what}, {split} at {CHECKPOINTS[column]}: expected shape {shape}, got {p.shape}"
+                    )
+            if given:
+                probabilities = np.stack(given)
+                _check_probabilities(probabilities, what=f"{what}, {split}")
+                levels[columns], steps[columns] = encode_all(probabilities)
+            self._keep(split, self._codec.compress(levels, asbytes=True), steps)
 
-    def write(self, root: Any) -> None:
-        """Write the group below the Zarr group `root`."""
-        group = root.create_group(f"fold{self.fold}", attributes={"checkpoints": list(CHECKPOINTS)})
-        ids = np.array([int(trial_id, 16) for trial_id in self.checkpoints], np.uint64)
-        _write_array(group, "trial", ids)
-        _write_array(group, "epoch", self.epoch)
-        for split in SPLITS:
-            _write_array(group, f"{split}_step", self.step[split])
-            _write_array(group, f"{split}_sample", self.samples[split])
-            _write_array(group, f"{split}_label", self.labels[split])
-            self._write_levels(group, split)
+    def _keep(self, split: Split, chunk: bytes, steps: NDArray[np.float64]) -> None:
+        file = self._scratch[split]
+        self._chunks[split].append((file.tell(), len(chunk)))
+        self._steps[split].append(steps)
+        file.write(chunk)
 
-    def _write_levels(self, group: Any, split: Split) -> None:
+    def write(self, directory: Path, expected: Mapping[str, Mapping[Checkpoint, int]]) -> int:
+        """Write the group below the Zarr group in `directory`; the number of its trials.
+
+        `expected` are the epochs of the checkpoints of every trial with an epoch, in the order of the table.
+        """
+        import zarr
+
+        self._check(expected)
+        if not expected:
+            return 0
+        root = zarr.open_group(zarr.storage.LocalStore(directory), mode="a", zarr_format=3)
+        group: Any = root.create_group(f"fold{self._fold}", attributes={"checkpoints": list(CHECKPOINTS)})
+        row = {trial_id: row for row, trial_id in enumerate(self._trials)}
+        order = [row[trial_id] for trial_id in expected]
+        epochs = [[epochs.get(checkpoint, 0) for checkpoint in CHECKPOINTS] for epochs in expected.values()]
+        _write_array(group, "trial", np.array([int(trial_id, 16) for trial_id in expected], np.uint64))
+        _write_array(group, "epoch", np.array(epochs, np.int32))
+        for split, (samples, labels) in self._parts.items():
+            _write_array(group, f"{split}_step", np.array(self._steps[split])[order])
+            _write_array(group, f"{split}_sample", samples)
+            _write_array(group, f"{split}_label", labels)
+            self._write_levels(group, split, order, directory / f"fold{self._fold}" / split)
+        return len(expected)
+
+    def _check(self, expected: Mapping[str, Mapping[Checkpoint, int]]) -> None:
+        for trial_id, given in self._trials.items():
+            what = f"predictions of trial {trial_id}"
+            if trial_id not in expected:
+                raise InvalidData(f"{what}: no such trial with epochs in {self._what}")
+            wanted = expected[trial_id]
+            if set(given) != set(wanted):
+                raise InvalidData(f"{what}: expected checkpoints {list(wanted)}, got {list(given)}")
+            if any(epoch not in (None, wanted[checkpoint]) for checkpoint, epoch in given.items()):
+                raise InvalidData(f"{what}: expected checkpoints at {dict(wanted)}, got {given}")
+        for trial_id in expected:
+            if trial_id not in self._trials:
+                raise InvalidData(f"trial {trial_id} of {self._what} ran, but its predictions are missing")
+
+    def _write_levels(self, group: Any, split: Split, order: Sequence[int], directory: Path) -> None:
+        """Describe the array by zarr, and put the chunks, one a trial, into shards as Zarr v3 lays them out."""
+        import google_crc32c
         from zarr.codecs import ZstdCodec
 
-        levels = self.levels[split]
-        chunk = (1, *levels.shape[1:])
-        trials = max(1, min(len(levels), _SHARD_BYTES // max(1, 2 * int(np.prod(chunk)))))
-        array = group.create_array(
+        chunk = (1, len(CHECKPOINTS), *self._shapes[split])
+        per_shard = max(1, min(len(order), _SHARD_BYTES // max(1, 2 * int(np.prod(chunk)))))
+        group.create_array(
             split,
-            shape=levels.shape,
-            dtype=levels.dtype,
+            shape=(len(order), *chunk[1:]),
+            dtype=np.uint16,
             chunks=chunk,
-            shards=(trials, *chunk[1:]),
-            compressors=[ZstdCodec(level=3)],
+            shards=(per_shard, *chunk[1:]),
+            compressors=[ZstdCodec(level=_LEVEL)],
             fill_value=MISSING,
         )
-        for start in range(0, len(levels), trials):
-            array[start : start + trials] = levels[start : start + trials]
+        file, chunks = self._scratch[split], self._chunks[split]
+        for number, start in enumerate(range(0, len(order), per_shard)):
+            path = directory / "c" / str(number) / "0" / "0" / "0"
+            path.parent.mkdir(parents=True)
+            index, end = [], 0
+            with path.open("wb") as shard:
+                for row in order[start : start + per_shard]:
+                    offset, size = chunks[row]
+                    file.seek(offset)
+                    shard.write(file.read(size))
+                    index += [end, size]
+                    end += size
+                index += [_NOT_STORED] * (2 * per_shard - len(index))
+                packed = struct.pack(f"<{len(index)}Q", *index)
+                shard.write(packed + struct.pack("<I", google_crc32c.value(packed)))
+
+    def close(self) -> None:
+        """Remove what was kept on disk."""
+        for file in self._scratch.values():
+            file.close()
+            Path(file.name).unlink()
 
 
-def write_predictions(
-    root: Path, scratch: Path, tables: Mapping[str, pa.Table], predictions: Iterable[TrialPredictions]
-) -> dict[str, int]:
-    """Write `predictions`, in any order, below the corpus directory `root`; the number of trials in each file.
+def split_parts(splits: pa.Table, dataset: str, fold: int) -> dict[Split, tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """Sample indices, ascending, and labels of each split; InvalidData where a split has no sample."""
+    import pyarrow.compute as pc
 
-    Every trial of `tables["trials"]` with an epoch must come exactly once, with the checkpoints that its curve has.
-    `scratch` is an empty directory for what does not fit in memory.
-    """
-    import zarr
-
-    folds = _folds(tables, scratch)
-    for trial in predictions:
-        if (trial.dataset, trial.fold) not in folds:
-            raise InvalidData(f"predictions of trial {trial.trial_id}: no trials of {trial.dataset} fold {trial.fold}")
-        folds[trial.dataset, trial.fold].add(trial)
-    written: dict[str, int] = {}
-    for (dataset, _), fold in sorted(folds.items()):
-        for trial_id in fold.row:
-            raise InvalidData(f"trial {trial_id} of {dataset} ran, but its predictions are missing")
-        unpacked = scratch / f"{dataset}.zarr"
-        fold.write(zarr.open_group(zarr.storage.LocalStore(unpacked), mode="a", zarr_format=3))
-        path = predictions_path(dataset)
-        written[path] = written.get(path, 0) + len(fold.checkpoints)
-    for path in written:
-        _zip(scratch / Path(path).stem, root / path)
-    return written
+    here = splits.filter((pc.field("dataset") == dataset) & (pc.field("fold") == fold))
+    parts: dict[Split, tuple[NDArray[np.int32], NDArray[np.int32]]] = {}
+    for split in SPLITS:
+        rows = here.filter(pc.field("role") == split).sort_by("sample")
+        if not len(rows):
+            raise InvalidData(f"predictions of {dataset} fold {fold}: the table splits has no {split} samples")
+        parts[split] = (rows["sample"].to_numpy().astype(np.int32), rows["label"].to_numpy().astype(np.int32))
+    return parts
 
 
-def _folds(tables: Mapping[str, pa.Table], scratch: Path) -> dict[tuple[str, int], _Fold]:
-    """The folds that have trials with epochs, empty, from the tables."""
-    curves: dict[str, tuple[list[float | None], list[int]]] = {}
-    columns = tables["curves"].select(["trial_id", "val_auc", "epoch"]).to_pydict()
-    for trial_id, value, epoch in zip(columns["trial_id"], columns["val_auc"], columns["epoch"], strict=True):
-        values, epochs = curves.setdefault(trial_id, ([], []))
-        values.append(value)
-        epochs.append(epoch)
-    checkpoints: dict[tuple[str, int], dict[str, dict[Checkpoint, int]]] = {}
-    trials = tables["trials"].select(["trial_id", "dataset", "fold"]).to_pylist()
-    for trial in trials:
-        if trial["trial_id"] in curves:
-            of_fold = checkpoints.setdefault((trial["dataset"], trial["fold"]), {})
-            of_fold[trial["trial_id"]] = checkpoint_epochs(*curves[trial["trial_id"]])
-    n_classes = dict(zip(*(tables["datasets"][name].to_pylist() for name in ("dataset", "n_classes")), strict=True))
-    parts = _parts(tables["splits"])
-    for dataset, fold in checkpoints:
-        for split in SPLITS:
-            if (dataset, fold, split) not in parts:
-                raise InvalidData(f"predictions of {dataset} fold {fold}: the table splits has no {split} samples")
-    return {
-        (dataset, fold): _Fold(
-            dataset,
-            fold,
-            n_classes[dataset],
-            expected,
-            {split: parts[dataset, fold, split][0] for split in SPLITS},
-            {split: parts[dataset, fold, split][1] for split in SPLITS},
-            scratch,
-        )
-        for (dataset, fold), expected in checkpoints.items()
-    }
+def pack(directory: Path, root: Path, dataset: str) -> str:
+    """Move the Zarr group of `dataset` in `directory` into its file below the corpus `root`; the file's path there."""
+    path = predictions_path(dataset)
+    _zip(directory, root / path)
+    shutil.rmtree(directory)
+    return path
 
 
-def _parts(splits: pa.Table) -> dict[tuple[str, int, str], tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Sample indices, ascending, and labels of every dataset, fold and role."""
-    rows: dict[tuple[str, int, str], list[tuple[int, int]]] = {}
-    for row in splits.select(["dataset", "fold", "role", "sample", "label"]).to_pylist():
-        rows.setdefault((row["dataset"], row["fold"], row["role"]), []).append((row["sample"], row["label"]))
-    pairs = {part: np.array(sorted(values), np.int32) for part, values in rows.items()}
-    return {part: (values[:, 0].copy(), values[:, 1].copy()) for part, values in pairs.items()}
-
-
-def _check_probabilities(p: NDArray[np.floating[Any]], shape: tuple[int, int], *, what: str) -> None:
-    if p.shape != shape:
-        raise InvalidData(f"{what}: expected shape {shape}, got {p.shape}")
-    if not (np.isfinite(p).all() and (p >= 0).all() and np.abs(p.sum(axis=1) - 1).max() <= _ROW_SUM_TOLERANCE):
+def _check_probabilities(p: NDArray[np.floating[Any]], *, what: str) -> None:
+    if not (np.isfinite(p).all() and (p >= 0).all() and np.abs(p.sum(axis=-1) - 1).max() <= _ROW_SUM_TOLERANCE):
         raise InvalidData(f"{what}: expected probabilities whose rows sum to 1")
 
 
@@ -203,7 +215,7 @@ def _write_array(group: Any, name: str, values: NDArray[Any]) -> None:
         shape=values.shape,
         dtype=values.dtype,
         chunks=values.shape,
-        compressors=[ZstdCodec(level=3)],
+        compressors=[ZstdCodec(level=_LEVEL)],
         fill_value=0,
     )
     array[...] = values

@@ -50,6 +50,20 @@ class TrialPredictions:
     probabilities: Mapping[Checkpoint, Mapping[Split, NDArray[np.floating[Any]]]]
 
 
+@dataclass(frozen=True, slots=True)
+class StoredPredictions:
+    """The predictions of one trial as a prediction file holds them, to be kept as they are.
+
+    `epochs` are those of the checkpoints that are stored; `steps` the step of each checkpoint, (checkpoints,), NaN
+    where none is stored; `chunks` the compressed levels.
+    """
+
+    trial_id: str
+    epochs: Mapping[Checkpoint, int]
+    steps: Mapping[Split, NDArray[np.float64]]
+    chunks: Mapping[Split, bytes]
+
+
 def checkpoint_epochs(val_auc: Sequence[float | None], epochs: Sequence[int] | None = None) -> dict[Checkpoint, int]:
     """The epoch of every checkpoint of a trial with these validation AUCs, at `epochs`, ascending, or else from 1 on.
 
@@ -69,14 +83,20 @@ def encode(probabilities: NDArray[np.floating[Any]]) -> tuple[NDArray[np.uint16]
 
     The most probable class (the first on ties) has level 0 and stays the first to have it.
     """
+    levels, steps = encode_all(probabilities[None])
+    return levels[0], float(steps[0])
+
+
+def encode_all(probabilities: NDArray[np.floating[Any]]) -> tuple[NDArray[np.uint16], NDArray[np.float64]]:
+    """Levels, shape (k, n, n_classes), and steps, shape (k,), of k checkpoints, (k, n, n_classes), as of `encode`."""
     p = probabilities.astype(np.float64)
-    top = p.argmax(axis=1)[:, None]
-    share = np.take_along_axis(p, top, axis=1)
-    distance = np.clip(np.log(share) - np.log(np.maximum(p, share * FLOOR)), 0.0, None)
-    step = max(float(distance.max()) / LEVELS, _SMALLEST_STEP)
-    levels = np.rint(distance / step).astype(np.uint16)
-    levels[(levels == 0) & (np.arange(p.shape[1]) < top)] = 1
-    return levels, step
+    top = p.argmax(axis=2)[..., None]
+    share = p.max(axis=2, keepdims=True)
+    distance = np.maximum(np.log(share) - np.log(np.maximum(p, share * FLOOR)), 0.0)
+    steps = np.maximum(distance.max(axis=(1, 2)) / LEVELS, _SMALLEST_STEP)
+    levels = np.rint(distance / steps[:, None, None]).astype(np.uint16)
+    levels[(levels == 0) & (np.arange(p.shape[2]) < top)] = 1
+    return levels, steps
 
 
 def decode(levels: NDArray[np.uint16], step: float) -> NDArray[np.float64]:

@@ -20,7 +20,10 @@ TABLE_NAMES = ("datasets", "splits", "metafeatures", "backbones", "configs", "tr
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: name, Arrow type in words, meaning, unit, whether null may occur, its values where they are few."""
+    """One column: name, Arrow type in words, meaning, unit, whether null may occur, its values where they are few.
+
+    `imported_nullable` says that null may occur in an imported corpus, whose source need not have what the builder has.
+    """
 
     name: str
     type: str
@@ -28,6 +31,7 @@ class Column:
     unit: str | None = None
     nullable: bool = False
     values: tuple[Any, ...] = ()
+    imported_nullable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +44,12 @@ class Table:
     columns: tuple[Column, ...]
     foreign_keys: tuple[tuple[tuple[str, ...], str], ...] = ()
 
-    def arrow_schema(self) -> pa.Schema:
-        """The Arrow schema of the table's fixed columns."""
+    def arrow_schema(self, *, imported: bool = False) -> pa.Schema:
+        """The Arrow schema of the table's fixed columns, of an imported corpus or of one that the builder sealed."""
         import pyarrow as pa
 
-        return pa.schema([pa.field(c.name, arrow_type(c.type), nullable=c.nullable) for c in self.columns])
+        nullable = {c.name: c.nullable or (imported and c.imported_nullable) for c in self.columns}
+        return pa.schema([pa.field(c.name, arrow_type(c.type), nullable=nullable[c.name]) for c in self.columns])
 
 
 @cache
@@ -77,9 +82,9 @@ def configs_schema(space: SearchSpace) -> pa.Schema:
     return pa.schema(fields)
 
 
-def schema_of(name: str, space: SearchSpace) -> pa.Schema:
-    """The Arrow schema of the table `name` in a corpus over `space`."""
-    return configs_schema(space) if name == "configs" else table(name).arrow_schema()
+def schema_of(name: str, space: SearchSpace, *, imported: bool = False) -> pa.Schema:
+    """The Arrow schema of the table `name` in a corpus over `space`, `imported` or sealed by the builder."""
+    return configs_schema(space) if name == "configs" else table(name).arrow_schema(imported=imported)
 
 
 def arrow_type(name: str) -> pa.DataType:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metaquery.distance import Distances
-from metaquery.space import Condition, Hyperparameter, SearchSpace
+from metaquery.space import Condition, Distances, Hyperparameter, SearchSpace
 
 SPACE = SearchSpace(
     "distances",

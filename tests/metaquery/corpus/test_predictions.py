@@ -18,7 +18,7 @@ from factory import make_content
 import metaquery as mq
 from metaquery.errors import CorpusError, InvalidInput, MedCurvesError, UnknownName
 from metaquery.metrics import METRICS, compute_all
-from metaquery.predictions import PredictionFile
+from metaquery.schema.prediction_reader import PredictionFile
 from metaquery.schema.predictions import CHECKPOINTS, MAX_LOG_PROBABILITY_ERROR, SPLITS
 
 

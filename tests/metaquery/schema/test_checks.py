@@ -128,7 +128,7 @@ def test_configs_against_the_space(content: dict[str, Any]) -> None:
     assert "learning_rate must be a number in [1e-05, 0.1], got 0.5" in problem(hashed(learning_rate=0.5))
     assert "momentum is only active where optimizer is sgd" in problem(hashed(optimizer="adamw"))
     assert "lacks momentum" in problem(hashed(momentum=None))
-    assert "expected one of ('grid', 'sobol')" in problem(put(0, design="random"))
+    assert "expected one of ('grid', 'sobol', 'pool')" in problem(put(0, design="random"))
 
 
 def _active(row: Row) -> Row:

@@ -175,7 +175,7 @@ def reshaped(change: Callable[[Any], Any]) -> Callable[[list[TrialPredictions]],
     ("damage", "message"),
     [
         (without(0), "ran, but its predictions are missing"),
-        (lambda predictions: [*predictions, predictions[0]], "or given twice"),
+        (lambda predictions: [*predictions, predictions[0]], "given twice"),
         (changed(trial_id="0" * 16), "no such trial"),
         (changed(dataset="omega"), "no trials of omega fold 0"),
         (changed(probabilities={}), r"expected checkpoints \[1, 3, 9, 'best', 'last'\], got \[\]"),

@@ -12,6 +12,7 @@ import math
 import mmap
 import struct
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaquery.errors import CorpusError
-from metaquery.schema.predictions import CHECKPOINTS, MISSING, SPLITS, Checkpoint, decode
+from metaquery.schema.predictions import CHECKPOINTS, MISSING, SPLITS, Checkpoint, StoredPredictions, decode
 from metaquery.types import Split
 
 _LOCAL_HEADER = struct.Struct("<26xHH")  # lengths of name and extra field, behind which the content begins
@@ -138,20 +139,27 @@ class PredictionFile:
 
     def read_trial(self, array: _Array, row: int) -> NDArray[np.uint16]:
         """The levels of one trial, shape (checkpoints, n, n_classes)."""
+        chunk = self.chunk(array, row)
+        if chunk is None:
+            return np.full(array.chunk[1:], MISSING, np.uint16)
+        levels: NDArray[np.uint16] = self._decompress(array, chunk)[0]
+        return levels
+
+    def chunk(self, array: _Array, row: int) -> memoryview | None:
+        """The compressed levels of one trial, None where none are stored."""
         per_shard = array.per_shard or 1
         shard = self._content(f"{array.name}/c/{row // per_shard}{'/0' * (len(array.shape) - 1)}")
         if shard is None:
-            return np.full(array.chunk[1:], MISSING, np.uint16)
+            return None
         index = len(shard) - 16 * per_shard - 4  # offset and size of every chunk, then a checksum
         if index < 0:
             raise self.damaged(f"a shard of {array.name} is too short")
         offset, size = struct.unpack_from("<QQ", shard, index + 16 * (row % per_shard))
         if offset == size == _NOT_STORED:
-            return np.full(array.chunk[1:], MISSING, np.uint16)
+            return None
         if offset + size > index:
             raise self.damaged(f"a chunk of {array.name} ends beyond its shard")
-        levels: NDArray[np.uint16] = self._decompress(array, shard[offset : offset + size])[0]
-        return levels
+        return shard[offset : offset + size]
 
     def _decompress(self, array: _Array, content: memoryview) -> NDArray[Any]:
         import pyarrow as pa
@@ -220,6 +228,18 @@ class FoldPredictions:
         levels = self.file.read_trial(self._levels[split], row)
         stored = np.flatnonzero(self.epochs[row])
         return {CHECKPOINTS[column]: self._decode(levels, row, int(column), split) for column in stored}
+
+    def stored(self) -> Iterator[StoredPredictions]:
+        """Every trial as it is stored, checked only for being there."""
+        for trial_id, row in self.rows.items():
+            epochs = {k: int(epoch) for k, epoch in zip(CHECKPOINTS, self.epochs[row], strict=True) if epoch}
+            chunks = {}
+            for split in SPLITS:
+                chunk = self.file.chunk(self._levels[split], row)
+                if chunk is None:
+                    raise self.file.damaged(f"{self.name} {split} lacks the levels of trial {trial_id}")
+                chunks[split] = bytes(chunk)
+            yield StoredPredictions(trial_id, epochs, {s: self._steps[s][row] for s in SPLITS}, chunks)
 
     def _decode(self, levels: NDArray[np.uint16], row: int, column: int, split: Split) -> NDArray[np.float64]:
         step = float(self._steps[split][row, column])
