@@ -85,12 +85,13 @@ def check_dataset(ctx: click.Context, card: str, data_root: Path | None, against
 def show_cache(clearing: bool) -> None:
     """Show the prepared datasets kept in MEDCURVES_CACHE, else in the user's cache directory, and their sizes."""
     from corpus_builder.datasets import cache
+    from metaquery.cache import cache_directory
 
     found = cache.clear() if clearing else cache.entries()
     if found:
         print_table([{"dataset": e.dataset, "size": e.size, "MB": f"{e.n_bytes / 1e6:.1f}"} for e in found])
     total = f"{len(found)} entries, {sum(entry.n_bytes for entry in found) / 1e6:.1f} MB"
-    click.echo(f"{cache.cache_directory()}: {'removed ' if clearing else ''}{total}")
+    click.echo(f"{cache_directory()}: {'removed ' if clearing else ''}{total}")
 
 
 @datasets.command("fetch")

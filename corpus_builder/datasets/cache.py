@@ -37,6 +37,7 @@ from corpus_builder.datasets.cards import Card
 from corpus_builder.datasets.prepare import FOR_PEOPLE, PreparedDataset, dataset_key, prepare
 from corpus_builder.datasets.sources import Sources
 from corpus_builder.files import PARTIAL
+from metaquery.cache import cache_directory
 from metaquery.errors import InvalidInput
 from metaquery.space import content_id
 
@@ -55,16 +56,6 @@ class Entry:
     dataset: str
     size: str
     n_bytes: int
-
-
-def cache_directory() -> Path:
-    """Directory of all that is cached; raises InvalidInput where the user has no home directory."""
-    if given := os.environ.get("MEDCURVES_CACHE"):
-        return Path(given)
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medcurves"
-    except RuntimeError as error:
-        raise InvalidInput("there is no home directory for the cache: set MEDCURVES_CACHE to a directory") from error
 
 
 def entries() -> list[Entry]:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from corpus_builder.execute.executors import Executor, Inline, OnDask
@@ -136,6 +137,7 @@ def _try_submission(script: str) -> None:
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
     """Hold Ctrl-C back; the threads and processes that are started meanwhile, and theirs, never get one: we decide."""
+    resource_tracker.ensure_running()  # else the first process to be started starts it, and lets interrupts through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

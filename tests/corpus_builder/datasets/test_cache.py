@@ -20,6 +20,7 @@ from PIL import Image
 from corpus_builder.datasets import Card, PreparedDataset, cache, load_card, prepare, prepare_cached
 from corpus_builder.datasets.sources import Sources
 from corpus_builder.datasets.tree import FileTree
+from metaquery.cache import cache_directory
 from metaquery.errors import InvalidData, InvalidInput
 
 Save = Callable[..., tuple[Card, Path]]
@@ -310,13 +311,13 @@ def test_entry_of_a_read_only_cache_is_used(save: Save, arrays: Arrays, preparat
 
 
 def test_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert cache.cache_directory() == tmp_path / "cache"
+    assert cache_directory() == tmp_path / "cache"
     monkeypatch.setenv("MEDCURVES_CACHE", "")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert cache.cache_directory() == Path("/x/medcurves")
+    assert cache_directory() == Path("/x/medcurves")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/me")
-    assert cache.cache_directory() == Path("/home/me/.cache/medcurves")
+    assert cache_directory() == Path("/home/me/.cache/medcurves")
 
 
 def test_command_shows_and_clears_only_entries(command: Callable[..., Any], place: Path) -> None:

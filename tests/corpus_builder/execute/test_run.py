@@ -185,6 +185,7 @@ class TestBadInput:
                 image_size={"2d": [8, 8]},
                 caps={},
                 epochs=1,
+                designs={"grid": {"weight_decay": [1e-4], "augmentation": ["none"]}},
             )
             planned = command("corpus-builder", "plan", study, "--out", tmp_path / "p.parquet")
             assert planned.returncode == 0, planned.stderr

@@ -22,7 +22,9 @@ CLASSICAL = classical_names(3)
 def corpus(tmp_path_factory):
     root = tmp_path_factory.mktemp("radiomics")
     caps = {"train": 30, "val": 20, "test": 20}
-    study = write_study(root / "study.yaml", backbones=["tiny_3d.scratch", *CLASSICAL], caps=caps, trials_per_unit=3)
+    six = {"grid": {"weight_decay": [1e-4], "augmentation": ["none"]}}  # of the network, and three of each member
+    members = ["tiny_3d.scratch", *CLASSICAL]
+    study = write_study(root / "study.yaml", backbones=members, caps=caps, trials_per_unit=3, designs=six)
     write_plan(make_plan(load_study(study)), root / "plan.parquet")
     counts = run_plan(read_plan(root / "plan.parquet"), root / "run", Place(None, None))
     assert counts == {"completed": 6 + 9}
