@@ -143,7 +143,7 @@ class Leases:
         except OSError as error:
             raise InvalidInput(f"cannot write {self.directory}: {error.strerror}") from error
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
             return None
         except OSError as error:
