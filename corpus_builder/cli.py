@@ -184,8 +184,16 @@ def fetch_backbones(ctx: click.Context, names: tuple[str, ...], weights_root: Pa
     type=click.FloatRange(min=0, min_open=True),
     help="Rate at which costs are predicted.  [default: that of one CPU core]",
 )
+@click.option("--longest", metavar="TIME", help="Leave out trials that will probably take longer, each, than this.")
 @click.option("--calibration", type=PathType, help="Predict costs from measurements instead; see calibrate.")
-def plan(study: Path, out: Path, budget: str | None, gflops_per_second: float | None, calibration: Path | None) -> None:
+def plan(
+    study: Path,
+    out: Path,
+    budget: str | None,
+    gflops_per_second: float | None,
+    longest: str | None,
+    calibration: Path | None,
+) -> None:
     """Turn a study (YAML) into the list of its trials, in units of work, with what they will probably cost.
 
     With a budget, first the default configuration of every dataset and backbone is kept, then configurations spread
@@ -198,11 +206,11 @@ def plan(study: Path, out: Path, budget: str | None, gflops_per_second: float | 
     from metaquery.types import parse_duration
 
     loaded = load_study(study)
-    seconds = None if budget is None else parse_duration(budget)
+    total, each = (None if limit is None else parse_duration(limit) for limit in (budget, longest))
     rate = NOMINAL_GFLOPS_PER_SECOND if gflops_per_second is None else gflops_per_second
     known = None if calibration is None else load_calibration(calibration)
     cost = nominal_cost(loaded, rate) if known is None else calibrated_cost(loaded, known)
-    made = make_plan(loaded, cost, seconds)
+    made = make_plan(loaded, cost, total, each)
     write_plan(made, out)
     rows, lines = summary(made)
     print_table(rows)

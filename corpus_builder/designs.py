@@ -53,14 +53,14 @@ def _draws(study: Study, card: Card, space: SearchSpace, designs: dict[str, list
     for _, design, config in ranked:
         yield Draw(design, config, *first)
         if config in repeated:
-            yield from (Draw(design, config, fold, seed) for fold, seed in study.repeats)
+            yield from (Draw(design, config, fold, seed) for fold, seed in study.repeats(card))
     for fold, seed in others:
         yield from (Draw(design, config, fold, seed) for _, design, config in ranked)
 
 
 def _repeated(study: Study, card: Card, grid: Sequence[Config]) -> set[Config]:
     """The share of `grid`, all of one backbone, that is repeated: one drawn from each of equal runs of its order."""
-    if not study.repeats or not grid:
+    if not study.repeats(card) or not grid:
         return set()
     rng = np.random.default_rng(int(content_id([card.name, grid[0]["backbone"], "repeats"]), 16))
     count = int(np.ceil(study.repeated_share * len(grid) - 1e-9))

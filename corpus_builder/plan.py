@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 import json
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, zip_longest
+from itertools import accumulate, chain, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ _SCHEMA = pa.schema(
     ]
 )
 _UNIT_AXES = ("batch_size", "freeze")  # besides dataset, fold and backbone: what the trials of a unit have in common
-_STUDY, _BUDGET = "medcurves.study", "medcurves.budget"  # in the metadata of the file
+_STUDY, _LIMITS = "medcurves.study", "medcurves.limits"  # in the metadata of the file
 
 
 Cell = tuple[str, str]  # dataset, backbone
@@ -88,12 +89,14 @@ class Unit:
 class Plan:
     """Units of work of a study, ordered so that a run that stops anywhere has covered all cells alike.
 
-    `left_out` are the trials of the study that its budget has no room for: how many of which cell, and their cost.
+    `left_out` are the trials of the study that its budget has no room for, or that take longer than `longest_seconds`:
+    how many of which cell, and their cost.
     """
 
     study: Study
     units: tuple[Unit, ...]
     budget_seconds: float | None = None
+    longest_seconds: float | None = None
     left_out: Mapping[Cell, Load] = field(default_factory=dict)
 
     @property
@@ -106,16 +109,51 @@ class Plan:
         """The search space of the study's backbones."""
         return self.study.space
 
+    @property
+    def limits(self) -> list[str]:
+        """What may have left trials out, in words."""
+        budget, longest = self.budget_seconds, self.longest_seconds
+        return [
+            *([] if budget is None else [f"the budget of {budget / 3600:g} hours"]),
+            *([] if longest is None else [f"the limit of {longest:g} s a trial"]),
+        ]
 
-def make_plan(study: Study, cost: CostModel | None = None, budget_seconds: float | None = None) -> Plan:
-    """The trials of `study`, with what `cost` predicts; with a budget, those that `within` keeps of them.
 
-    Raises InvalidInput for a backbone that does not take images of the study's size, and for a budget that is too
-    small for one trial.
+def make_plan(
+    study: Study,
+    cost: CostModel | None = None,
+    budget_seconds: float | None = None,
+    longest_seconds: float | None = None,
+) -> Plan:
+    """The trials of `study`, with what `cost` predicts: those of at most `longest_seconds` each, and with a budget
+    those that `within` keeps of them.
+
+    Raises InvalidInput for a backbone that does not take images of the study's size, for a budget that is too small
+    for one trial, and where every trial takes longer than `longest_seconds`.
     """
     trials = study_trials(study, cost)
-    kept = trials if budget_seconds is None else within(trials, budget_seconds)
-    return Plan(study, tuple(_units(kept, study.trials_per_unit)), budget_seconds, loads(trials[len(kept) :]))
+    short = trials if longest_seconds is None else _short(trials, longest_seconds)
+    kept = short if budget_seconds is None else within(short, budget_seconds)
+    chosen = {trial.spec.trial_id for trial in kept}
+    left = loads(trial for trial in trials if trial.spec.trial_id not in chosen)
+    return Plan(study, tuple(_units(kept, study.trials_per_unit)), budget_seconds, longest_seconds, left)
+
+
+def _short(trials: Sequence[PlannedTrial], longest_seconds: float) -> list[PlannedTrial]:
+    seconds = predicted(trials)
+    if min(seconds) > longest_seconds:
+        raise InvalidInput(
+            f"no trial takes {longest_seconds:g} s or less, the shortest takes {min(seconds):.1f} s: allow longer ones"
+        )
+    return [trial for trial, one in zip(trials, seconds, strict=True) if one <= longest_seconds]
+
+
+def predicted(trials: Sequence[PlannedTrial]) -> list[float]:
+    """What each of `trials` will probably cost; InvalidInput where nothing predicts it."""
+    seconds = [trial.predicted_seconds for trial in trials if trial.predicted_seconds is not None]
+    if len(seconds) < len(trials):
+        raise InvalidInput("a limit of time needs predicted costs: give a cost model")
+    return seconds
 
 
 def loads(trials: Iterable[PlannedTrial]) -> dict[Cell, Load]:
@@ -134,19 +172,17 @@ def summary(plan: Plan) -> tuple[list[dict[str, str | int]], list[str]]:
     rows: list[dict[str, str | int]] = []
     for cell in sorted({*kept, *plan.left_out}):
         row: dict[str, str | int] = {"dataset": cell[0], "backbone": cell[1], "trials": kept.get(cell, Load()).trials}
-        if plan.budget_seconds is not None:
+        if plan.limits:
             row["left out"] = plan.left_out.get(cell, Load()).trials
         rows.append({**row, "hours": _hours([kept.get(cell, Load())])})
     lines = [
         f"{len(plan.trials)} trials of {plan.study.epochs} epochs in {len(plan.units)} units, "
         f"{_hours(kept.values())} hours"
     ]
-    if plan.budget_seconds is not None:
+    if plan.limits:
         left = sum(load.trials for load in plan.left_out.values())
-        lines.append(
-            f"the budget of {plan.budget_seconds / 3600:g} hours leaves {left} trials out, "
-            f"{_hours(plan.left_out.values())} hours"
-        )
+        verb = "leaves" if len(plan.limits) == 1 else "leave"
+        lines.append(f"{' and '.join(plan.limits)} {verb} {left} trials out, {_hours(plan.left_out.values())} hours")
         if bare := sorted(set(plan.left_out) - set(kept)):
             named = ", ".join(" x ".join(cell) for cell in bare[:3]) + (", ..." if len(bare) > 3 else "")
             lines.append(f"{len(bare)} of {len(rows)} dataset x backbone have no trial: {named}")
@@ -179,17 +215,11 @@ def study_trials(study: Study, cost: CostModel | None = None) -> list[PlannedTri
 
 def within(trials: Sequence[PlannedTrial], budget_seconds: float) -> list[PlannedTrial]:
     """The longest beginning of `trials` whose predicted cost is within the budget; InvalidInput where it is empty."""
-    spent, kept = 0.0, 0
-    for trial in trials:
-        if trial.predicted_seconds is None:
-            raise InvalidInput("a budget needs predicted costs: give a cost model")
-        spent += trial.predicted_seconds
-        if spent > budget_seconds:
-            break
-        kept += 1
+    seconds = predicted(trials)
+    kept = bisect_right(list(accumulate(seconds)), budget_seconds)
     if not kept:
         raise InvalidInput(
-            f"the budget of {budget_seconds:g} s is not enough for one trial, which takes {spent:.1f} s: give more"
+            f"the budget of {budget_seconds:g} s is not enough for one trial, which takes {seconds[0]:.1f} s: give more"
         )
     return list(trials[:kept])
 
@@ -231,8 +261,12 @@ def write_plan(plan: Plan, path: Path) -> None:
             )
             for column, value in zip(rows.values(), values, strict=True):
                 column.append(value)
-    budget = {"seconds": plan.budget_seconds, "left_out": [[*cell, *load] for cell, load in plan.left_out.items()]}
-    schema = _SCHEMA.with_metadata({_STUDY: json.dumps(plan.study.document), _BUDGET: json.dumps(budget)})
+    limits = {
+        "budget_seconds": plan.budget_seconds,
+        "longest_seconds": plan.longest_seconds,
+        "left_out": [[*cell, *load] for cell, load in plan.left_out.items()],
+    }
+    schema = _SCHEMA.with_metadata({_STUDY: json.dumps(plan.study.document), _LIMITS: json.dumps(limits)})
     with replace_file(path) as partial:
         pq.write_table(pa.Table.from_pydict(rows, schema=schema), partial, compression="zstd")
 
@@ -249,13 +283,13 @@ def read_plan(path: Path) -> Plan:
         raise InvalidInput(
             f"{path} is not a plan: make one with  corpus-builder plan STUDY.yaml --out PLAN.parquet"
         ) from None
-    if table.schema.remove_metadata() != _SCHEMA or _BUDGET.encode() not in metadata:
+    if table.schema.remove_metadata() != _SCHEMA or _LIMITS.encode() not in metadata:
         raise InvalidInput(f"{path} was made by another version of corpus_builder: plan again")
     study = Study.from_document(document, what=f"the study in {path}")
-    budget = json.loads(metadata[_BUDGET.encode()])
+    limits = json.loads(metadata[_LIMITS.encode()])
     units = _read_units(table, study, path)
-    left_out = {(dataset, backbone): Load(*load) for dataset, backbone, *load in budget["left_out"]}
-    return Plan(study, tuple(units), budget["seconds"], left_out)
+    left_out = {(dataset, backbone): Load(*load) for dataset, backbone, *load in limits["left_out"]}
+    return Plan(study, tuple(units), limits["budget_seconds"], limits["longest_seconds"], left_out)
 
 
 def _read_units(table: pa.Table, study: Study, path: Path) -> Iterable[Unit]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from corpus_builder.backbones import BackboneSpec, Member, member_spec
 from corpus_builder.radiomics.space import radiomics_hyperparameters
 from metaquery.errors import InvalidInput
-from metaquery.space import Condition, Hyperparameter, SearchSpace
+from metaquery.space import Condition, Config, Hyperparameter, SearchSpace
 
 
 def search_space(backbones: Sequence[str]) -> SearchSpace:
@@ -39,6 +39,11 @@ def search_space(backbones: Sequence[str]) -> SearchSpace:
             *_only_for(classical, members, radiomics_hyperparameters(classical) if classical else []),
         ),
     )
+
+
+def same_images(config: Config) -> bool:
+    """Whether every epoch shows the frozen stages of `config` the same images: nothing augments or mixes them."""
+    return float(config.get("freeze", 0.0)) > 0 and config["augmentation"] == "none" and config["mixing"] == "none"
 
 
 def _only_for(

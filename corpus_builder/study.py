@@ -52,22 +52,24 @@ class Study:
         """Seeds of every config."""
         return list(self.document.get("seeds", [0]))
 
-    @property
-    def repeats(self) -> list[tuple[int, int]]:
-        """The further (fold, seed) of the configs that are repeated: a new fold or a new seed, not both."""
-        repeats = self.document.get("repeats", {})
-        folds = [(fold, seed) for fold in repeats.get("folds", []) for seed in self.seeds]
-        return folds + [(fold, seed) for fold in self.folds for seed in repeats.get("seeds", [])]
+    def repeats(self, card: Card) -> list[tuple[int, int]]:
+        """The further (fold, seed) of the configs that are repeated on `card`: a new fold or a new seed, not both."""
+        seeds = self.document.get("repeats", {}).get("seeds", [])
+        folds = [(fold, seed) for fold in self.all_folds(card)[len(self.folds) :] for seed in self.seeds]
+        return folds + [(fold, seed) for fold in self.folds for seed in seeds]
 
     @property
     def repeated_share(self) -> float:
         """Share of the grid configs of each dataset and backbone that are repeated."""
         return float(self.document["repeats"]["share"]) if "repeats" in self.document else 0.0
 
+    def all_folds(self, card: Card) -> list[int]:
+        """Folds of `card` that have a trial; a published split is one fold, whatever the folds of the repeats."""
+        return [*self.folds, *(fold for fold in self._further_folds if fold < card.split.folds)]
+
     @property
-    def all_folds(self) -> list[int]:
-        """Folds of every dataset that have a trial."""
-        return [*self.folds, *self.document.get("repeats", {}).get("folds", [])]
+    def _further_folds(self) -> list[int]:
+        return list(self.document.get("repeats", {}).get("folds", []))
 
     @property
     def space(self) -> SearchSpace:
@@ -125,7 +127,7 @@ class Study:
         for card in cards:
             if f"{card.n_dims}d" not in document["image_size"]:
                 raise InvalidInput(f"{what}: {card.name} is {card.n_dims}-D, so image_size needs {card.n_dims}d: [...]")
-            if missing := [fold for fold in study.all_folds if fold >= card.split.folds]:
+            if missing := [fold for fold in study.folds if fold >= card.split.folds]:
                 raise InvalidInput(
                     f"{what}: {card.name} has no fold {missing[0]}: it has {card.split.folds}, counted from 0"
                 )
@@ -146,6 +148,11 @@ class Study:
         if "repeats" in self.document:
             if grid is None:
                 raise InvalidInput(f"{what}: repeats are of configs of the grid: add grid to designs")
+            most = max(card.split.folds for card in self.cards)
+            if missing := [fold for fold in self._further_folds if fold >= most]:
+                raise InvalidInput(
+                    f"{what}: no dataset has the fold {missing[0]} of the repeats: they have up to {most}, counted from 0"
+                )
             for name, own in (("folds", self.folds), ("seeds", self.seeds)):
                 twice = sorted(set(own) & set(self.document["repeats"].get(name, [])))
                 if twice:

@@ -54,7 +54,7 @@ def write_synthetic_run(root: Path, study: Study) -> RunDirectory:
     (root / "shards").mkdir()
     templates = {card.name: _templates(card, study.epochs) for card in study.cards}
     for card in study.cards:
-        for fold in study.all_folds:
+        for fold in study.all_folds(card):
             run.write_data(card.name, fold, _data(card, fold, study.size(card)))
     for unit in plan.units:
         shard = _shard(unit, templates[unit.trials[0].spec.dataset])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from corpus_builder.backbones.spec import BackboneSpec
 from corpus_builder.recipe import Classifier, Draw, to_input, training_input
+from corpus_builder.space import same_images
 from corpus_builder.train.device import Clock, mixed_precision
 from corpus_builder.train.evaluate import BATCH, Resident
 from corpus_builder.train.records import TrialData
@@ -42,11 +43,6 @@ class Kept:
 _kept: WeakKeyDictionary[TrialData, dict[tuple[str, int, torch.device, torch.dtype], Kept]] = WeakKeyDictionary()
 
 
-def can_keep(config: Config) -> bool:
-    """Whether every epoch shows the frozen stages of `config` the same images: nothing augments or mixes them."""
-    return float(config.get("freeze", 0.0)) > 0 and config["augmentation"] == "none" and config["mixing"] == "none"
-
-
 def keep_activations(
     model: Classifier, spec: BackboneSpec, config: Config, data: TrialData, parts: tuple[Resident, Resident, Resident]
 ) -> KeptSeconds:
@@ -56,7 +52,7 @@ def keep_activations(
     """
     backbone = model.backbone
     apart = backbone.n_frozen > 0 and (backbone.cuttable or backbone.n_frozen == len(backbone.stages))
-    if not (apart and can_keep(config)):
+    if not (apart and same_images(config)):
         return KeptSeconds()
     device = parts[0].images.device
     shared = _kept.setdefault(data, {})

@@ -20,8 +20,7 @@ import numpy as np
 import torch
 
 from corpus_builder.files import replace_file
-from corpus_builder.space import search_space
-from corpus_builder.train.activations import can_keep
+from corpus_builder.space import same_images, search_space
 from corpus_builder.train.device import Clock, device_name
 from corpus_builder.train.evaluate import evaluate
 from corpus_builder.train.fused import can_fuse, run_fused
@@ -175,7 +174,7 @@ def situation(config: Config, data: TrialData) -> Situation:
     channels, *size = data.train.images.shape[1:]
     freeze = float(config.get("freeze", 0.0))
     return Situation(
-        str(config["backbone"]), channels, tuple(size), int(config["batch_size"]), freeze, can_keep(config)
+        str(config["backbone"]), channels, tuple(size), int(config["batch_size"]), freeze, same_images(config)
     )
 
 

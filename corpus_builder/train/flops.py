@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from corpus_builder.backbones import backbone_spec
-from corpus_builder.train.activations import can_keep
+from corpus_builder.space import same_images
 from corpus_builder.train.records import TrialData
 from metaquery.space import Config
 
@@ -23,7 +23,7 @@ def epoch_flops(config: Config, data: TrialData) -> tuple[float, float]:
     """
     size = data.train.images.shape[2:]
     trunk, tail = _forward_flops(str(config["backbone"]), size, float(config.get("freeze", 0.0)))
-    again = 0 if can_keep(config) else trunk
+    again = 0 if same_images(config) else trunk
     batch_size = min(int(config["batch_size"]), len(data.train.labels))
     n_train = len(data.train.labels) // batch_size * batch_size
     n_eval = len(data.val.labels) + len(data.test.labels)

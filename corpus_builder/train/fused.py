@@ -21,7 +21,8 @@ from corpus_builder.recipe.augmentation import Transform
 from corpus_builder.recipe.mixing import mixed
 from corpus_builder.recipe.optimization import rate_factors
 from corpus_builder.recipe.transformation import apply
-from corpus_builder.train.activations import SAMPLE, can_keep, keep_activations, trunk_output
+from corpus_builder.space import same_images
+from corpus_builder.train.activations import SAMPLE, keep_activations, trunk_output
 from corpus_builder.train.device import deterministic, device_name, is_out_of_memory, mixed_precision
 from corpus_builder.train.evaluate import BATCH, Resident, evaluate
 from corpus_builder.train.flops import epoch_flops
@@ -42,7 +43,7 @@ def can_fuse(config: Config) -> bool:
 
 def fusion_key(config: Config) -> tuple[object, ...]:
     """Trials of one dataset and fold with equal keys can be trained together."""
-    return config["backbone"], config["batch_size"], config.get("freeze", 0.0), can_keep(config)
+    return config["backbone"], config["batch_size"], config.get("freeze", 0.0), same_images(config)
 
 
 def run_fused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from corpus_builder.recipe import (
     set_rate,
 )
 from corpus_builder.train.activations import SAMPLE, KeptSeconds, keep_activations, trunk_output
+from corpus_builder.train.checkpoint import Checkpoint, Moving
 from corpus_builder.train.device import Clock, deterministic, device_name, forked_rng, is_out_of_memory, mixed_precision
 from corpus_builder.train.evaluate import Resident, evaluate, predict
 from corpus_builder.train.flops import epoch_flops
@@ -39,7 +41,28 @@ def run_trial(
 
     Unless `keep` is off, what frozen stages make of the images is computed once, where every epoch shows them the same.
     """
-    result = TrialResult(device=device_name(device), precision="bfloat16" if device.type == "cuda" else "float32")
+    return advance_trial(spec, data, device, weights_root, spec.epochs, keep=keep).result
+
+
+def advance_trial(
+    spec: TrialSpec,
+    data: TrialData,
+    device: torch.device,
+    weights_root: Path | None,
+    until: int,
+    start: Checkpoint | None = None,
+    *,
+    keep: bool = True,
+) -> Checkpoint:
+    """Like `run_trial`, but only to the end of epoch `until`, and from where `start` stopped.
+
+    Every number but the seconds is that of a trial that never stopped, and all rows since the first epoch are there.
+    Without an error the status is `completed`, and where epochs are left there is a state to go on from.
+    """
+    new = TrialResult(device=device_name(device), precision="bfloat16" if device.type == "cuda" else "float32")
+    result = new if start is None else copy.copy(start.result)
+    result.epochs, result.predictions = [*result.epochs], {**result.predictions}
+    state = None
     clock = Clock(device)
     try:
         with torch.device("meta"):
@@ -48,13 +71,14 @@ def run_trial(
         result.train_flops, result.eval_flops = epoch_flops(spec.config, data)
         clock = Clock(device)
         with deterministic(spec.seed, device):
-            result.status = _train(spec, data, device, weights_root, clock, result, keep=keep)
+            before = None if start is None else start.state
+            result.status, state = _train(spec, data, device, weights_root, clock, result, until, before, keep=keep)
     except Exception as error:
         result.status = Status.OUT_OF_MEMORY if is_out_of_memory(error) else Status.FAILED
         result.error = error_line(error)
     result.total_seconds += clock.elapsed()
     result.peak_memory_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-    return result
+    return Checkpoint(result, state)
 
 
 def _train(  # noqa: PLR0915 - on one page
@@ -64,9 +88,11 @@ def _train(  # noqa: PLR0915 - on one page
     weights_root: Path | None,
     clock: Clock,
     result: TrialResult,
+    until: int,
+    state: dict[str, Any] | None,
     *,
     keep: bool,
-) -> Status:
+) -> tuple[Status, dict[str, Any] | None]:
     config, backbone = spec.config, backbone_spec(str(spec.config["backbone"]))
     train, val, test = parts = Resident(data.train, device), Resident(data.val, device), Resident(data.test, device)
     size = train.images.shape[2:]
@@ -76,7 +102,7 @@ def _train(  # noqa: PLR0915 - on one page
     optimizer = build_optimizer(model, config)
     averaged = AveragedModel(model, float(config["ema"]))
     kept = keep_activations(model, backbone, config, data, parts) if keep else KeptSeconds()
-    result.total_seconds = kept.borrowed
+    result.total_seconds += kept.borrowed if state is None else 0.0
     first = torch.arange(min(SAMPLE, len(train)), device=device)
     objective = Objective(config, model, train.labels, trunk_output(model, train, first, None, backbone))
     batch_size = min(int(config["batch_size"]), len(train))
@@ -101,7 +127,10 @@ def _train(  # noqa: PLR0915 - on one page
         predict(rehearsal, val, backbone, limit=1)
 
     draws = stream()
-    for epoch in range(1, spec.epochs + 1):
+    moving = Moving(model, optimizer, averaged, schedule, draws, device)
+    if state is not None:
+        moving.load(state)
+    for epoch in range(len(result.epochs) + 1, until + 1):
         started = clock.now()
         model.train()
         model.backbone.rest(epoch <= probing)
@@ -125,7 +154,7 @@ def _train(  # noqa: PLR0915 - on one page
         trained = clock.now()
         if not math.isfinite(train_loss):
             result.error = f"the training loss became {train_loss} in epoch {epoch}"
-            return Status.DIVERGED
+            return Status.DIVERGED, None
 
         probabilities: dict[Split, NDArray[np.float32]] = {
             "val": predict(averaged.evaluated, val, backbone),
@@ -133,7 +162,7 @@ def _train(  # noqa: PLR0915 - on one page
         }
         if any(np.isnan(p).any() for p in probabilities.values()):
             result.error = f"the predictions became NaN in epoch {epoch}"
-            return Status.DIVERGED
+            return Status.DIVERGED, None
         metrics = evaluate(val.truth, probabilities["val"], "val") | evaluate(test.truth, probabilities["test"], "test")
         schedule.end_epoch(metrics["val_loss"])
         evaluated = clock.now()
@@ -146,5 +175,5 @@ def _train(  # noqa: PLR0915 - on one page
         result.add_epoch(row, probabilities)
         if limit is not None and epoch < spec.epochs and result.total_seconds + clock.elapsed() > limit:
             result.error = f"over the time limit of {limit:g} s after epoch {epoch}"
-            return Status.TIMED_OUT
-    return Status.COMPLETED
+            return Status.TIMED_OUT, None
+    return Status.COMPLETED, moving.state() if until < spec.epochs else None

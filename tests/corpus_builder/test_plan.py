@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from corpus_builder.designs import spread
 from corpus_builder.plan import Plan, make_plan, read_plan, study_trials, summary, within, write_plan
 from corpus_builder.study import Study, load_study
 from metaquery.errors import InvalidInput
-from metaquery.space import Distances
+from metaquery.space import Config, Distances
 
 MIXED: dict[str, Any] = {
     "datasets": ["pneumoniamnist", "breastmnist", "phantom_nodules3d"],
@@ -74,7 +75,7 @@ def test_a_study_chooses_its_own_grid(tmp_path: Path) -> None:
         ({"repeats": {"share": 0.5, "seeds": [0, 1]}}, ["repeats.seeds must be further ones, but [0] are in seeds"]),
         ({"repeats": {"share": 0.5, "seeds": [1]}, "designs": {"sobol": 2}}, ["add grid to designs"]),
         ({"folds": [7]}, ["phantom_nodules3d has no fold 7"]),
-        ({"repeats": {"share": 0.5, "folds": [9]}}, ["phantom_nodules3d has no fold 9"]),
+        ({"repeats": {"share": 0.5, "folds": [9]}}, ["no dataset has the fold 9"]),
     ],
 )
 def test_studies_that_are_refused(command: Any, tmp_path: Path, changes: dict[str, Any], words: list[str]) -> None:
@@ -188,17 +189,38 @@ def test_a_plan_with_a_budget_says_what_it_leaves(tmp_path: Path) -> None:
 def test_nominal_costs_count_operations(tmp_path: Path) -> None:
     made = study(tmp_path, **MIXED, epochs=2)
     specs = {
-        (t.cell, t.spec.config.get("freeze")): t.spec for t in study_trials(made) if t.spec.dataset == "pneumoniamnist"
+        (t.cell, t.spec.config.get("freeze"), t.design): t.spec
+        for t in study_trials(made)
+        if t.spec.dataset == "pneumoniamnist"
     }
     cost = nominal_cost(made, gflops_per_second=1.0)
     counts = role_counts(made.card("pneumoniamnist"), made)
-    whole = cost(specs[("pneumoniamnist", "resnet20.cifar10"), 0.0])
-    frozen = cost(specs[("pneumoniamnist", "resnet20.cifar10"), 1.0])
+    whole, frozen = (specs[("pneumoniamnist", "resnet20.cifar10"), share, "grid"] for share in (0.0, 1.0))
+    augmented = replace(frozen, config=Config({**frozen.config, "augmentation": "light"}))
     forward = 81_100_800 / 1e9  # operations of a sample, as the card of mini says it
     rest = counts["val"] + counts["test"]
-    assert whole == pytest.approx(2 * forward * (3 * counts["train"] + rest), rel=1e-3)
-    assert frozen == pytest.approx(2 * forward * (counts["train"] + rest), rel=1e-3)
-    assert nominal_cost(made, 10.0)(specs[("pneumoniamnist", "resnet20.cifar10"), 0.0]) == pytest.approx(whole / 10)
+    assert cost(whole) == pytest.approx(2 * forward * (3 * counts["train"] + rest), rel=1e-3)
+    assert cost(frozen) == pytest.approx(forward * (counts["train"] + rest), rel=1e-3)  # once for all epochs
+    assert cost(augmented) == pytest.approx(2 * forward * (counts["train"] + rest), rel=1e-3)
+    assert nominal_cost(made, 10.0)(whole) == pytest.approx(cost(whole) / 10)
+
+
+def test_trials_that_take_too_long_are_left_out_and_counted(tmp_path: Path) -> None:
+    made = study(tmp_path, **MIXED)
+    cost = nominal_cost(made)
+    seconds = sorted(cost(trial.spec) for trial in study_trials(made))
+    longest = seconds[len(seconds) // 2]
+    plan = make_plan(made, cost, longest_seconds=longest)
+    assert sorted(cost(trial.spec) for trial in plan.trials) == [s for s in seconds if s <= longest]
+    assert sum(load.trials for load in plan.left_out.values()) == sum(s > longest for s in seconds)
+    both = make_plan(made, cost, sum(seconds) / 50, longest)
+    assert 0 < len(both.trials) < len(plan.trials)
+    assert {t.spec.trial_id for t in both.trials} <= {t.spec.trial_id for t in plan.trials}
+    write_plan(both, tmp_path / "p.parquet")
+    assert read_plan(tmp_path / "p.parquet") == both
+    assert "hours and the limit of " in summary(both)[1][1]
+    with pytest.raises(InvalidInput, match="allow longer ones"):
+        make_plan(made, cost, longest_seconds=seconds[0] / 2)
 
 
 def test_costs_never_exceed_the_time_limit(tmp_path: Path) -> None:

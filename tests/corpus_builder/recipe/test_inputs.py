@@ -14,7 +14,7 @@ from corpus_builder.backbones import backbone_names, backbone_spec
 from corpus_builder.recipe import Draw, to_input, training_input
 from corpus_builder.recipe.augmentation import Transform
 from corpus_builder.recipe.mixing import Mix
-from corpus_builder.train.activations import can_keep
+from corpus_builder.space import same_images
 
 
 def images(channels=1, dims=(8, 8)):
@@ -162,7 +162,7 @@ class TestKeptActivations:
         ],
     )
     def test_they_are_kept_only_where_every_epoch_shows_the_same_images(self, values, expected):
-        assert can_keep(tiny_config(**values)) == expected
+        assert same_images(tiny_config(**values)) == expected
 
     def test_they_do_not_hide_augmentation(self):
         augmented = [tiny_trial(tiny_data(), freeze=1.0, augmentation="light", keep=keep) for keep in (True, False)]
