@@ -30,7 +30,7 @@ from corpus_builder.recipe import Legal, Schedule, build_classifier, build_optim
 from corpus_builder.recipe.augmentation import draw
 from corpus_builder.recipe.loss import cross_entropy
 from corpus_builder.recipe.transformation import apply
-from corpus_builder.space import search_space
+from corpus_builder.space import repeated_parts, search_space
 from corpus_builder.study import Study
 from corpus_builder.train.calibration import Calibration, calibrate
 from corpus_builder.train.device import mixed_precision, resolve_device
@@ -110,7 +110,7 @@ def _kinds(study: Study, trials: int) -> Iterator[tuple[str, list[TrialSpec]]]:
     for backbone in study.backbones:
         grid = search_space([backbone]).grid()
         chosen = [grid[row] for row in np.linspace(0, len(grid) - 1, min(trials, len(grid))).round().astype(int)]
-        kept = [c for c in chosen if fusion_key(c)[-1]]
+        kept = [c for c in chosen if repeated_parts(c) == "all"]
         for kind, configs in (("linear probes", kept), ("others", [c for c in chosen if c not in kept])):
             if configs:
                 specs = [TrialSpec(study.cards[0].name, "", 0, config, 0, study.epochs) for config in configs]
@@ -120,7 +120,7 @@ def _kinds(study: Study, trials: int) -> Iterator[tuple[str, list[TrialSpec]]]:
 def _single(specs: Sequence[TrialSpec], data: TrialData, device: str, weights_root: Path | None) -> float:
     started = perf_counter()
     for spec in specs:
-        _check(run_trial(spec, data, resolve_device(device), weights_root, keep=False).status, spec.config)
+        _check(run_trial(spec, data, resolve_device(device), weights_root, repeated="none").status, spec.config)
     return perf_counter() - started
 
 

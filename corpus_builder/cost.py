@@ -9,7 +9,7 @@ import numpy as np
 
 from corpus_builder.backbones import ClassicalSpec, member_spec
 from corpus_builder.backbones.describe import backbone_row
-from corpus_builder.space import same_images
+from corpus_builder.space import repeated_parts
 from corpus_builder.train.records import Part, TrialData
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def nominal_cost(study: Study, gflops_per_second: float = NOMINAL_GFLOPS_PER_SEC
     """The cost of every trial at a fixed rate of floating-point operations.
 
     They are those of the forward pass, for every sample of every epoch, three times for a training sample: of frozen
-    stages there is no backward pass, and only one forward pass where every epoch shows them the same images.
+    stages there is no backward pass, and only one forward pass of the parts of which every epoch shows the same images.
     Augmentation, optimizer and loading count nothing. A member without epochs is charged by its voxels.
     """
     sizes = {card.name: study.size(card) for card in study.cards}
@@ -75,9 +75,12 @@ def nominal_cost(study: Study, gflops_per_second: float = NOMINAL_GFLOPS_PER_SEC
             total = _PER_VOXEL * float(np.prod(size)) * sum(count.values())
         else:
             frozen = float(spec.config.get("freeze", 0.0))
-            forward_passes = frozen * (1 if same_images(spec.config) else spec.epochs) + (1.0 - frozen) * spec.epochs
-            backward_passes = _BACKWARD * (1.0 - frozen) * spec.epochs
-            total = operations * (forward_passes * sum(count.values()) + backward_passes * count["train"])
+            n_train, n_eval = count["train"], count["val"] + count["test"]
+            repeated = repeated_parts(spec.config)
+            trunk = n_train * (1 if repeated == "all" else spec.epochs)
+            trunk += n_eval * (spec.epochs if repeated == "none" else 1)
+            tail = spec.epochs * ((1.0 + _BACKWARD) * n_train + n_eval)
+            total = operations * (frozen * trunk + (1.0 - frozen) * tail)
         return _limited(total / (gflops_per_second * 1e9), spec)
 
     return cost

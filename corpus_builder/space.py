@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from corpus_builder.backbones import BackboneSpec, Member, member_spec
 from corpus_builder.radiomics.space import radiomics_hyperparameters
 from metaquery.errors import InvalidInput
 from metaquery.space import Condition, Config, Hyperparameter, SearchSpace
+
+Repeated = Literal["none", "evaluated", "all"]
 
 
 def search_space(backbones: Sequence[str]) -> SearchSpace:
@@ -41,9 +44,14 @@ def search_space(backbones: Sequence[str]) -> SearchSpace:
     )
 
 
-def same_images(config: Config) -> bool:
-    """Whether every epoch shows the frozen stages of `config` the same images: nothing augments or mixes them."""
-    return float(config.get("freeze", 0.0)) > 0 and config["augmentation"] == "none" and config["mixing"] == "none"
+def repeated_parts(config: Config) -> Repeated:
+    """Of which parts every epoch shows the frozen stages of `config` the same images.
+
+    `none` where no stage is frozen; `evaluated`, validation and test, where training images are augmented or mixed.
+    """
+    if float(config.get("freeze", 0.0)) == 0:
+        return "none"
+    return "all" if config["augmentation"] == "none" and config["mixing"] == "none" else "evaluated"
 
 
 def _only_for(

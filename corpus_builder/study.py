@@ -151,7 +151,7 @@ class Study:
             most = max(card.split.folds for card in self.cards)
             if missing := [fold for fold in self._further_folds if fold >= most]:
                 raise InvalidInput(
-                    f"{what}: no dataset has the fold {missing[0]} of the repeats: they have up to {most}, counted from 0"
+                    f"{what}: no dataset has the fold {missing[0]} of the repeats: they have at most {most}"
                 )
             for name, own in (("folds", self.folds), ("seeds", self.seeds)):
                 twice = sorted(set(own) & set(self.document["repeats"].get(name, [])))

@@ -46,10 +46,10 @@ def tiny_data(n=48, side=12, seed=0, **legal) -> TrialData:
     return TrialData(part(n), part(n // 2), part(n // 2), 2, **legal)
 
 
-def tiny_trial(data=None, epochs=3, seed=0, keep=True, **values) -> TrialResult:
+def tiny_trial(data=None, epochs=3, seed=0, repeated=None, **values) -> TrialResult:
     """The result of training `tiny_config(**values)` on the CPU."""
     spec = TrialSpec("made", "key", 0, tiny_config(**values), seed, epochs)
-    return run_trial(spec, data or tiny_data(), torch.device("cpu"), None, keep=keep)
+    return run_trial(spec, data or tiny_data(), torch.device("cpu"), None, repeated=repeated)
 
 
 def curve(result: TrialResult) -> list[tuple[float, float, float]]:

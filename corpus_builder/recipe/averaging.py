@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -42,6 +42,16 @@ class AveragedModel(Generic[M]):
                 value.lerp_(current[name], 1 - decay)
             else:
                 value.copy_(current[name])
+
+    def state(self) -> dict[str, Any]:
+        """What `load` needs to go on from here; empty where nothing is averaged."""
+        return {"steps": self._steps, "average": self._average.state_dict()} if self.decay else {}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        if self.decay:
+            self._steps = state["steps"]
+            self._average.load_state_dict(state["average"])
 
 
 def average_decay(decay: float, steps: int) -> float:

@@ -110,6 +110,14 @@ class Schedule:
             self._reduction *= float(self._config["decay_rate"])
             self._waited = 0
 
+    def state(self) -> tuple[float, float, int]:
+        """What `load` needs to go on from here."""
+        return self._reduction, self._best, self._waited
+
+    def load(self, state: tuple[float, float, int]) -> None:
+        """Go on from `state`."""
+        self._reduction, self._best, self._waited = state
+
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give every group its share of the learning rate."""

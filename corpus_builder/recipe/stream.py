@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,3 +58,14 @@ class Stream:
             draw_mix(self._config, n, self._size, self._mixing),
             {name: layer.draw(n, self._layer) for name, layer in self._layers.items()},
         )
+
+    def state(self) -> dict[str, Any]:
+        """What `load` needs to go on from here."""
+        generators = (self._order, self._augmentation, self._layer)
+        return {"torch": [g.get_state() for g in generators], "numpy": self._mixing.bit_generator.state}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        for generator, saved in zip((self._order, self._augmentation, self._layer), state["torch"], strict=True):
+            generator.set_state(saved)
+        self._mixing.bit_generator.state = state["numpy"]

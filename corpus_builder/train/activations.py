@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -11,11 +10,10 @@ from torch import Tensor
 
 from corpus_builder.backbones.spec import BackboneSpec
 from corpus_builder.recipe import Classifier, Draw, to_input, training_input
-from corpus_builder.space import same_images
+from corpus_builder.space import Repeated
 from corpus_builder.train.device import Clock, mixed_precision
 from corpus_builder.train.evaluate import BATCH, Resident
 from corpus_builder.train.records import TrialData
-from metaquery.space import Config
 
 MAX_BYTES = 2 * 2**30
 SAMPLE = 128  # training samples by which DELTA weighs channels
@@ -30,49 +28,54 @@ class KeptSeconds(NamedTuple):
     borrowed: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Outputs of the frozen stages for the three parts, (n, ...) each, and the seconds that they took: those of the
-    training part, and those of the others."""
+class Kept(NamedTuple):
+    """Output of the frozen stages for one part, (n, ...), and the seconds that it took."""
 
-    outputs: tuple[Tensor, Tensor, Tensor]
-    train_seconds: float
-    eval_seconds: float
+    output: Tensor
+    seconds: float
 
 
-_kept: WeakKeyDictionary[TrialData, dict[tuple[str, int, torch.device, torch.dtype], Kept]] = WeakKeyDictionary()
+Key = tuple[str, int, torch.device, torch.dtype]  # backbone, number of frozen stages
+_kept: WeakKeyDictionary[TrialData, tuple[Key, dict[int, Kept]]] = WeakKeyDictionary()  # by the part's place
 
 
 def keep_activations(
-    model: Classifier, spec: BackboneSpec, config: Config, data: TrialData, parts: tuple[Resident, Resident, Resident]
+    model: Classifier,
+    spec: BackboneSpec,
+    data: TrialData,
+    parts: tuple[Resident, Resident, Resident],
+    repeated: Repeated,
 ) -> KeptSeconds:
-    """Give each of `parts` what the frozen stages of `model` make of it, if that is possible and at most 2 GiB in all.
+    """Give those `parts` that are `repeated` what the frozen stages of `model` make of them, if that is possible and at
+    most 2 GiB in all.
 
     Trials on the same data with the same frozen stages share the outputs: frozen weights are those of the file.
     """
     backbone = model.backbone
     apart = backbone.n_frozen > 0 and (backbone.cuttable or backbone.n_frozen == len(backbone.stages))
-    if not (apart and same_images(config)):
+    if not apart or repeated == "none":
         return KeptSeconds()
     device = parts[0].images.device
-    shared = _kept.setdefault(data, {})
-    key = (spec.name, model.backbone.n_frozen, device, torch.get_default_dtype())
-    known = key in shared
-    if not known:
+    key = (spec.name, backbone.n_frozen, device, torch.get_default_dtype())
+    known, shared = _kept.get(data, (None, {}))
+    if known != key:  # the outputs of one freezing point at a time
+        shared = {}
+    wanted = range(len(parts)) if repeated == "all" else range(1, len(parts))
+    new = [place for place in wanted if place not in shared]
+    if new:
         first = _outputs(model, spec, parts[1], limit=1)  # warms up, and tells the size
         per_sample = first[0].numel() * first.element_size()
-        if per_sample * sum(map(len, parts)) > MAX_BYTES:
+        if per_sample * sum(len(parts[place]) for place in wanted) > MAX_BYTES:
             return KeptSeconds()
-        shared.clear()  # the outputs of one freezing point at a time
+        _kept[data] = key, shared
+    for place in new:
         clock = Clock(device)
-        train = _outputs(model, spec, parts[0])
-        train_seconds = clock.elapsed()
-        val, test = (_outputs(model, spec, part) for part in parts[1:])
-        shared[key] = Kept((train, val, test), train_seconds, clock.elapsed() - train_seconds)
-    for part, output in zip(parts, shared[key].outputs, strict=True):
-        part.kept = output
-    train_seconds, eval_seconds = shared[key].train_seconds, shared[key].eval_seconds
-    return KeptSeconds(train_seconds, eval_seconds, train_seconds + eval_seconds if known else 0.0)
+        shared[place] = Kept(_outputs(model, spec, parts[place]), clock.elapsed())
+    for place in wanted:
+        parts[place].kept = shared[place].output
+    seconds = {place: shared[place].seconds for place in wanted}
+    borrowed = sum(spent for place, spent in seconds.items() if place not in new)
+    return KeptSeconds(seconds.get(0, 0.0), seconds[1] + seconds[2], borrowed)
 
 
 def trunk_output(model: Classifier, part: Resident, indices: Tensor, draw: Draw | None, spec: BackboneSpec) -> Tensor:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from corpus_builder.files import replace_file
-from corpus_builder.space import same_images, search_space
+from corpus_builder.space import Repeated, repeated_parts, search_space
 from corpus_builder.train.device import Clock, device_name
 from corpus_builder.train.evaluate import evaluate
 from corpus_builder.train.fused import can_fuse, run_fused
@@ -52,18 +52,18 @@ _PER_SAMPLE = ("augmentation", "mixing", "delta", "stochastic_norm")
 
 
 class Situation(NamedTuple):
-    """What decides the cost of a step, apart from extras: `kept` says that the outputs of the frozen stages are."""
+    """What decides the cost of a step, apart from extras: `kept` are the parts for which frozen stages ran before."""
 
     backbone: str
     channels: int
     size: tuple[int, ...]
     batch_size: int
     freeze: float
-    kept: bool
+    kept: Repeated
 
     def __str__(self) -> str:
         size = "x".join(map(str, self.size))
-        kept = ", activations kept" if self.kept else ""
+        kept = "" if self.kept == "none" else f", activations kept of {self.kept} parts"
         return f"{self.backbone} at {size}, batch {self.batch_size}, freeze {self.freeze:g}{kept}"
 
 
@@ -113,7 +113,7 @@ class Calibration:
         """
         here = situation(config, data)
         if epoch <= int(config.get("linear_probing_epochs", 0)):
-            here = here._replace(freeze=1.0, kept=False)
+            here = here._replace(freeze=1.0, kept="none")
         try:
             measured = self.base[here]
             step = measured.step_seconds
@@ -174,7 +174,7 @@ def situation(config: Config, data: TrialData) -> Situation:
     channels, *size = data.train.images.shape[1:]
     freeze = float(config.get("freeze", 0.0))
     return Situation(
-        str(config["backbone"]), channels, tuple(size), int(config["batch_size"]), freeze, same_images(config)
+        str(config["backbone"]), channels, tuple(size), int(config["batch_size"]), freeze, repeated_parts(config)
     )
 
 
@@ -201,8 +201,8 @@ def calibrate(
         here = situation(config, data)
         situations = [here]
         if int(config.get("linear_probing_epochs", 0)):
-            situations.append(here._replace(freeze=1.0, kept=False))
-        plain = here._replace(batch_size=_EXTRA_BATCH, freeze=0.0, kept=False)
+            situations.append(here._replace(freeze=1.0, kept="none"))
+        plain = here._replace(batch_size=_EXTRA_BATCH, freeze=0.0, kept="none")
         wanted = [extra for extra in _extras_of(config) if (*here[:3], *extra) not in found.extras]
         for one in (*situations, *([plain] if wanted else ())):
             if one not in found.base:
@@ -248,7 +248,7 @@ def _measure(
 ) -> Measurement:
     """A short run of the single trainer in the situation `here`, with `change` in its config."""
     spec = _spec(here, change, _EPOCHS)
-    result = run_trial(spec, _few(here, data), device, weights_root, keep=here.kept)
+    result = run_trial(spec, _few(here, data), device, weights_root, repeated=here.kept)
     if result.status is not Status.COMPLETED:
         raise InvalidInput(f"cannot calibrate {here}: the run ended as {result.status}: {result.error}")
     rows = result.epochs[1:]
@@ -274,10 +274,11 @@ def _fused_share(
 
     def fused(epochs: int) -> object:
         specs = [replace(_spec(here, {}, epochs), seed=seed) for seed in range(width)]
-        return run_fused(specs, few, device, weights_root, lambda _config, _epoch: EpochCost(0.0, 0.0))
+        free = EpochCost(0.0, 0.0)
+        return run_fused(specs, few, device, weights_root, lambda _config, _epoch: free, repeated=here.kept)
 
     def single(epochs: int) -> object:
-        return run_trial(_spec(here, {}, epochs), few, device, weights_root, keep=here.kept)
+        return run_trial(_spec(here, {}, epochs), few, device, weights_root, repeated=here.kept)
 
     return seconds(fused) / (width * seconds(single))
 

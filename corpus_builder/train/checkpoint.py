@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ class Checkpoint:
     def load(cls, path: Path) -> Checkpoint:
         """Read the checkpoint at `path`, tensors and plain values alone; InvalidInput where it is none."""
         try:
+            if not zipfile.is_zipfile(path):
+                raise ValueError("it is no archive")
             document = torch.load(path, map_location="cpu", weights_only=True)
             result = document["result"]
             result["status"] = Status(result["status"])

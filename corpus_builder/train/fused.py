@@ -21,7 +21,7 @@ from corpus_builder.recipe.augmentation import Transform
 from corpus_builder.recipe.mixing import mixed
 from corpus_builder.recipe.optimization import rate_factors
 from corpus_builder.recipe.transformation import apply
-from corpus_builder.space import same_images
+from corpus_builder.space import Repeated, repeated_parts
 from corpus_builder.train.activations import SAMPLE, keep_activations, trunk_output
 from corpus_builder.train.device import deterministic, device_name, is_out_of_memory, mixed_precision
 from corpus_builder.train.evaluate import BATCH, Resident, evaluate
@@ -43,7 +43,7 @@ def can_fuse(config: Config) -> bool:
 
 def fusion_key(config: Config) -> tuple[object, ...]:
     """Trials of one dataset and fold with equal keys can be trained together."""
-    return config["backbone"], config["batch_size"], config.get("freeze", 0.0), same_images(config)
+    return config["backbone"], config["batch_size"], config.get("freeze", 0.0), repeated_parts(config)
 
 
 def run_fused(
@@ -53,12 +53,14 @@ def run_fused(
     weights_root: Path | None,
     cost: Callable[[Config, int], EpochCost],
     width: int | None = None,
+    *,
+    repeated: Repeated | None = None,
 ) -> list[TrialResult]:
     """Train `specs`, with equal fusion keys and epochs, together; at most `width` of them in one pass.
 
     `cost` tells what an epoch, counted from 1, of a config takes alone, without what is computed before the first one.
     A trial that diverges, or whose time is over, leaves; where memory is short, the width halves and the step is
-    repeated.
+    repeated. `repeated` as in `run_trial`.
     """
     results = [
         TrialResult(
@@ -71,7 +73,7 @@ def run_fused(
         for _ in specs
     ]
     try:
-        FusedRun(specs, results, data, device, weights_root, cost, width or len(specs)).train()
+        FusedRun(specs, results, data, device, weights_root, cost, width or len(specs), repeated).train()
     except Exception as error:
         for result in results:
             if result.status is Status.FAILED and result.error is None:
@@ -95,6 +97,7 @@ class FusedRun:
         weights_root: Path | None,
         cost: Callable[[Config, int], EpochCost],
         width: int,
+        repeated: Repeated | None = None,
     ) -> None:
         self.specs, self.results, self.device, self.cost, self.width = specs, results, device, cost, width
         self.configs = [spec.config for spec in specs]
@@ -106,7 +109,8 @@ class FusedRun:
         self.steps = len(self.train_part) // self.batch_size
         models = [self._build(spec, data, weights_root) for spec in specs]
         self.first = models[0]
-        self.kept = keep_activations(self.first, self.spec, self.configs[0], data, self.parts)
+        parts = repeated or repeated_parts(self.configs[0])
+        self.kept = keep_activations(self.first, self.spec, data, self.parts, parts)
         self.rests = [int(config.get("linear_probing_epochs", 0)) for config in self.configs]
         gated = any(self.rests) or any(float(config.get("stochastic_norm", 0.0)) for config in self.configs)
         self.model = StackedModel(models, gated=gated)

@@ -25,7 +25,8 @@ from corpus_builder.recipe import (
     random_layers,
     set_rate,
 )
-from corpus_builder.train.activations import SAMPLE, KeptSeconds, keep_activations, trunk_output
+from corpus_builder.space import Repeated, repeated_parts
+from corpus_builder.train.activations import SAMPLE, keep_activations, trunk_output
 from corpus_builder.train.checkpoint import Checkpoint, Moving
 from corpus_builder.train.device import Clock, deterministic, device_name, forked_rng, is_out_of_memory, mixed_precision
 from corpus_builder.train.evaluate import Resident, evaluate, predict
@@ -35,13 +36,19 @@ from metaquery.types import Split, Status
 
 
 def run_trial(
-    spec: TrialSpec, data: TrialData, device: torch.device, weights_root: Path | None, *, keep: bool = True
+    spec: TrialSpec,
+    data: TrialData,
+    device: torch.device,
+    weights_root: Path | None,
+    *,
+    repeated: Repeated | None = None,
 ) -> TrialResult:
     """Train and evaluate `spec` on `data`; whatever happens becomes the result's status, never an exception.
 
-    Unless `keep` is off, what frozen stages make of the images is computed once, where every epoch shows them the same.
+    What frozen stages make of the images is computed once for the parts of which every epoch shows them the same, or
+    for `repeated`, which may be fewer of them.
     """
-    return advance_trial(spec, data, device, weights_root, spec.epochs, keep=keep).result
+    return advance_trial(spec, data, device, weights_root, spec.epochs, repeated=repeated).result
 
 
 def advance_trial(
@@ -52,7 +59,7 @@ def advance_trial(
     until: int,
     start: Checkpoint | None = None,
     *,
-    keep: bool = True,
+    repeated: Repeated | None = None,
 ) -> Checkpoint:
     """Like `run_trial`, but only to the end of epoch `until`, and from where `start` stopped.
 
@@ -72,7 +79,8 @@ def advance_trial(
         clock = Clock(device)
         with deterministic(spec.seed, device):
             before = None if start is None else start.state
-            result.status, state = _train(spec, data, device, weights_root, clock, result, until, before, keep=keep)
+            parts = repeated or repeated_parts(spec.config)
+            result.status, state = _train(spec, data, device, weights_root, clock, result, until, before, parts)
     except Exception as error:
         result.status = Status.OUT_OF_MEMORY if is_out_of_memory(error) else Status.FAILED
         result.error = error_line(error)
@@ -90,8 +98,7 @@ def _train(  # noqa: PLR0915 - on one page
     result: TrialResult,
     until: int,
     state: dict[str, Any] | None,
-    *,
-    keep: bool,
+    repeated: Repeated,
 ) -> tuple[Status, dict[str, Any] | None]:
     config, backbone = spec.config, backbone_spec(str(spec.config["backbone"]))
     train, val, test = parts = Resident(data.train, device), Resident(data.val, device), Resident(data.test, device)
@@ -101,7 +108,7 @@ def _train(  # noqa: PLR0915 - on one page
     layers, buffers = random_layers(model), dict(model.named_buffers())
     optimizer = build_optimizer(model, config)
     averaged = AveragedModel(model, float(config["ema"]))
-    kept = keep_activations(model, backbone, config, data, parts) if keep else KeptSeconds()
+    kept = keep_activations(model, backbone, data, parts, repeated)
     result.total_seconds += kept.borrowed if state is None else 0.0
     first = torch.arange(min(SAMPLE, len(train)), device=device)
     objective = Objective(config, model, train.labels, trunk_output(model, train, first, None, backbone))

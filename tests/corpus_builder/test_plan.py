@@ -201,7 +201,7 @@ def test_nominal_costs_count_operations(tmp_path: Path) -> None:
     rest = counts["val"] + counts["test"]
     assert cost(whole) == pytest.approx(2 * forward * (3 * counts["train"] + rest), rel=1e-3)
     assert cost(frozen) == pytest.approx(forward * (counts["train"] + rest), rel=1e-3)  # once for all epochs
-    assert cost(augmented) == pytest.approx(2 * forward * (counts["train"] + rest), rel=1e-3)
+    assert cost(augmented) == pytest.approx(forward * (2 * counts["train"] + rest), rel=1e-3)
     assert nominal_cost(made, 10.0)(whole) == pytest.approx(cost(whole) / 10)
 
 

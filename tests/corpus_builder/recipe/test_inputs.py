@@ -14,7 +14,7 @@ from corpus_builder.backbones import backbone_names, backbone_spec
 from corpus_builder.recipe import Draw, to_input, training_input
 from corpus_builder.recipe.augmentation import Transform
 from corpus_builder.recipe.mixing import Mix
-from corpus_builder.space import same_images
+from corpus_builder.space import repeated_parts
 
 
 def images(channels=1, dims=(8, 8)):
@@ -135,17 +135,19 @@ class TestKeptActivations:
             {"freeze": 1.0},
             {"freeze": 0.5, "stochastic_norm": 0.25, "dropout": 0.2, "delta": 0.1},
             {"freeze": 0.25, "class_balance": "sampling", "ema": 0.9},
+            {"freeze": 1.0, "augmentation": "light", "ema": 0.9},
+            {"freeze": 0.5, "mixing": "both"},
         ],
         ids=str,
     )
     def test_they_give_the_curve_that_computing_them_again_gives(self, values):
-        kept, again = (curve(tiny_trial(tiny_data(), keep=keep, **values)) for keep in (True, False))
+        kept, again = (curve(tiny_trial(tiny_data(), repeated=parts, **values)) for parts in (None, "none"))
         assert [pytest.approx(row, abs=1e-5) for row in again] == kept
 
     def test_later_epochs_are_charged_less_and_the_first_one_the_frozen_stages(self):
         data = tiny_data(n=256, side=48)
         kept, again, shared = (
-            tiny_trial(data, keep=keep, freeze=1.0, batch_size=64, epochs=4) for keep in (True, False, True)
+            tiny_trial(data, repeated=parts, freeze=1.0, batch_size=64, epochs=4) for parts in (None, "none", None)
         )
         seconds = [sorted(row["train_seconds"] for row in result.epochs[1:])[1] for result in (kept, again)]
         assert seconds[0] < 0.5 * seconds[1]
@@ -155,16 +157,23 @@ class TestKeptActivations:
     @pytest.mark.parametrize(
         ("values", "expected"),
         [
-            ({"freeze": 0.25}, True),
-            ({"freeze": 0.0}, False),
-            ({"freeze": 1.0, "augmentation": "light"}, False),
-            ({"freeze": 1.0, "mixing": "mixup"}, False),
+            ({"freeze": 0.25}, "all"),
+            ({"freeze": 0.0}, "none"),
+            ({"freeze": 1.0, "augmentation": "light"}, "evaluated"),
+            ({"freeze": 1.0, "mixing": "mixup"}, "evaluated"),
         ],
     )
     def test_they_are_kept_only_where_every_epoch_shows_the_same_images(self, values, expected):
-        assert same_images(tiny_config(**values)) == expected
+        assert repeated_parts(tiny_config(**values)) == expected
 
     def test_they_do_not_hide_augmentation(self):
-        augmented = [tiny_trial(tiny_data(), freeze=1.0, augmentation="light", keep=keep) for keep in (True, False)]
-        assert curve(augmented[0]) == curve(augmented[1])
-        assert curve(augmented[0]) != curve(tiny_trial(tiny_data(), freeze=1.0))
+        augmented = tiny_trial(tiny_data(), freeze=1.0, augmentation="light")
+        assert curve(augmented) != curve(tiny_trial(tiny_data(), freeze=1.0))
+
+    def test_parts_that_one_trial_left_out_are_kept_for_the_next(self):
+        data = tiny_data(n=64, side=32)
+        augmented, plain = (tiny_trial(data, freeze=1.0, augmentation=kind) for kind in ("light", "none"))
+        assert curve(plain) == curve(tiny_trial(tiny_data(n=64, side=32), freeze=1.0))
+        seconds = [result.epochs[0]["eval_seconds"] for result in (augmented, plain)]
+        assert min(seconds) > 0
+        assert plain.total_seconds >= seconds[1]  # with what the other spent on its behalf
