@@ -24,7 +24,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from corpus_builder.backbones import backbone_spec
-from corpus_builder.cli import data_root_option, print_table, weights_root_option
+from corpus_builder.cli.options import data_root_option, print_table, weights_root_option
 from corpus_builder.execute.work import load_study_data
 from corpus_builder.recipe import Legal, Schedule, build_classifier, build_optimizer, set_rate, to_input
 from corpus_builder.recipe.augmentation import draw

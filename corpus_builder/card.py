@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from metaquery.schema import TABLE_NAMES, table
+from metaquery.schema.prediction_encoding import MAX_ERROR
+from metaquery.schema.predictions import CHECKPOINTS
 from metaquery.types import EPOCHLESS_FAMILY
 
 if TYPE_CHECKING:
@@ -37,16 +39,8 @@ def corpus_card(
     spent = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"
     counts = {name: len(data) for name, data in tables.items()}
     counts["curves"] = sum(trials["epochs_run"].to_pylist())
-    front = {
-        "pretty_name": f"MedCurves {study['name']} {study['version']}",
-        "license": "other",
-        "license_name": "see-the-card",
-        "task_categories": ["image-classification", "tabular-regression"],
-        "tags": ["medical", "automl", "hyperparameter-optimization", "learning-curves", "meta-learning"],
-        "configs": [{"config_name": name, "data_files": f"{name}.parquet"} for name in TABLE_NAMES],
-    }
     sections = [
-        f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
+        front_matter(f"MedCurves {study['name']} {study['version']}", TABLE_NAMES),
         f"# MedCurves {study['name']}, version {study['version']}",
         str(study.get("description", "")).strip(),
         f"{len(trials)} trials of up to {max(trials['epochs_planned'].to_pylist())} epochs, {counts['curves']} epochs "
@@ -64,11 +58,26 @@ def corpus_card(
         _backbones(rows["backbones"]),
         "## Tables",
         "\n".join(f"- `{name}` ({counts[name]} rows): {table(name).description}" for name in TABLE_NAMES),
+        "## Predictions",
+        _predictions(),
     ]
     if notes := study.get("notes"):
         sections += ["## Known limits", "\n".join(f"- {note}" for note in notes)]
     sections += ["## What to cite", "\n".join(f"- {row['dataset']}: {row['citation']}" for row in rows["datasets"])]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def front_matter(title: str, names: Iterable[str]) -> str:
+    """The YAML that a card on the Hub begins with; the tables `names` are what the viewer and `load_dataset` offer."""
+    front = {
+        "pretty_name": title,
+        "license": "other",
+        "license_name": "see-the-card",
+        "task_categories": ["image-classification", "tabular-regression"],
+        "tags": ["medical", "automl", "hyperparameter-optimization", "learning-curves", "meta-learning"],
+        "configs": [{"config_name": name, "data_files": f"{name}.parquet"} for name in names],
+    }
+    return f"---\n{yaml.safe_dump(front, sort_keys=False)}---"
 
 
 def _recipe_of(study: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,6 +162,15 @@ def _datasets(datasets: list[dict[str, Any]], splits: pa.Table) -> str:
     header = ["dataset", "modality", "classes", "shape", "train / val / test", "split", "licence of the images"]
     return (
         _markdown(header, body) + "\n\nCounts are of the samples used in the first fold, after the caps of the study."
+    )
+
+
+def _predictions() -> str:
+    checkpoints = ", ".join(map(str, CHECKPOINTS))
+    errors = " and ".join(f"{name} by at most {bound:g}" for name, bound in MAX_ERROR.items())
+    return (
+        f"Class probabilities of every validation and test sample at epochs {checkpoints}, one Zarr store in a zip for "
+        f"each dataset. Storing them changes {errors}, and never the most probable class."
     )
 
 

@@ -33,23 +33,11 @@ class Release:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        try:
-            content = (root / MANIFEST).read_bytes()
-            self.manifest: dict[str, Any] = json.loads(content)
-        except OSError:
-            raise CorpusError(f"{root} is not a sealed corpus, it has no {MANIFEST}: give the path of one") from None
-        except ValueError as error:
-            raise CorpusError(f"{root / MANIFEST} is not JSON: {error}") from None
-        check_document("manifest", self.manifest, what=str(root / MANIFEST), error=CorpusError)
+        self.manifest, self.hash = sound_manifest(root)
         if "imported" in self.manifest:
             raise InvalidInput(
                 f"{root} was imported, and only a corpus that the builder sealed can grow: open it beside"
             )
-        for entry in self.manifest["files"]:
-            path = root / entry["path"]
-            if not path.is_file() or file_entry(root, entry["path"], entry["rows"]) != entry:
-                raise CorpusError(f"{path} is not what {MANIFEST} says: run  metaquery verify {root}")
-        self.hash = hashlib.sha256(content).hexdigest()
         self.space = SearchSpace.from_json(json.loads((root / SPACE).read_bytes()))
         self.tables = {name: pq.read_table(root / f"{name}.parquet") for name in TABLE_NAMES if name != "curves"}
         for name, data in self.tables.items():
@@ -164,6 +152,23 @@ class Release:
         own = dict(self.manifest["provenance"])
         earlier = own.pop("earlier", [])
         return [own, *earlier]
+
+
+def sound_manifest(root: Path) -> tuple[dict[str, Any], str]:
+    """The manifest of the corpus at `root` and its SHA-256; CorpusError unless the files are what it says."""
+    try:
+        content = (root / MANIFEST).read_bytes()
+        manifest: dict[str, Any] = json.loads(content)
+    except OSError:
+        raise CorpusError(f"{root} is not a sealed corpus, it has no {MANIFEST}: give the path of one") from None
+    except ValueError as error:
+        raise CorpusError(f"{root / MANIFEST} is not JSON: {error}") from None
+    check_document("manifest", manifest, what=str(root / MANIFEST), error=CorpusError)
+    for entry in manifest["files"]:
+        path = root / entry["path"]
+        if not path.is_file() or file_entry(root, entry["path"], entry["rows"]) != entry:
+            raise CorpusError(f"{path} is not what {MANIFEST} says: run  metaquery verify {root}")
+    return manifest, hashlib.sha256(content).hexdigest()
 
 
 def news(root: Path) -> list[str]:

@@ -46,7 +46,7 @@ def replay(root: Path, trial_id: str, place: Place) -> dict[str, float]:
 def _spec(root: Path, trial_id: str) -> tuple[Study, TrialSpec]:
     """The trial, and the study that asked for it."""
     known: list[str] = []
-    for document in _studies(root):
+    for document in studies_of(root):
         study = Study.from_document(document, what=f"the study of {root}")
         specs = {trial.spec.trial_id: trial.spec for trial in study_trials(study)}
         if trial_id in specs:
@@ -55,7 +55,7 @@ def _spec(root: Path, trial_id: str) -> tuple[Study, TrialSpec]:
     raise UnknownName.of("trial", trial_id, known, hint="or a data card has changed since the corpus was made")
 
 
-def _studies(root: Path) -> list[dict[str, Any]]:
+def studies_of(root: Path) -> list[dict[str, Any]]:
     """The studies of a corpus and of the releases that it grew from, the latest first."""
     try:
         provenance = json.loads((root / MANIFEST).read_text())["provenance"]

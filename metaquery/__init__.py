@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from metaquery.optimizers import Optimizer, optimizer
     from metaquery.result import Result
     from metaquery.space import Config, SearchSpace
-    from metaquery.study import Trajectory, run
+    from metaquery.study import run
+    from metaquery.trajectory import Trajectory
     from metaquery.types import Budget, Curve, Observation, Status, Suggestion
 
 __version__ = "0.1.0"
@@ -33,7 +34,7 @@ _HOMES = {
     "SearchSpace": "metaquery.space",
     "Status": "metaquery.types",
     "Suggestion": "metaquery.types",
-    "Trajectory": "metaquery.study",
+    "Trajectory": "metaquery.trajectory",
     "evaluate": "metaquery.evaluation",
     "open": "metaquery.corpus",
     "optimizer": "metaquery.optimizers",

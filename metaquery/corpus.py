@@ -7,36 +7,39 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from metaquery.errors import CorpusError, InvalidInput, UnknownName
-from metaquery.metrics import METRICS
-from metaquery.result import Result
 from metaquery.schema.documents import MANIFEST, SPACE, check_document
-from metaquery.schema.prediction_reader import PredictionFile
-from metaquery.schema.predictions import CHECKPOINTS, SPLITS, Checkpoint, predictions_path
+from metaquery.schema.parquet import decoded
 from metaquery.schema.tables import TABLE_NAMES
 from metaquery.space import SearchSpace
 from metaquery.types import Split
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from metaquery.benchmarks.base import Benchmark
+    from metaquery.dense import Dense
+    from metaquery.ensembles import Ensemble
+    from metaquery.metrics import Metric
+    from metaquery.rescoring import Score
+    from metaquery.result import Result
+    from metaquery.schema.prediction_reader import PredictionFile
+    from metaquery.schema.predictions import Checkpoint
     from metaquery.sql import SqlSession
 
 _BUNDLED = Path(__file__).parent / "bundled"
 
 
 def open(source: str | Path | Sequence[str | Path]) -> Corpus:
-    """Open the corpus `source`: the name of a bundled one, such as `mini`, or the path of a sealed one.
+    """Open the corpus `source`: the name of a bundled one, the path of a sealed one, or hf://datasets/ORG/NAME[@REV].
 
-    Several, in a list or joined by commas, are opened as one, see `metaquery.union`. Of one, the manifest alone is
-    read. Raises UnknownName for a name that is not bundled, CorpusError for a directory that is not a sealed corpus,
-    InvalidInput for several that clash.
+    Of one, only the manifest is read; of the Hub, what was pulled is opened, or the small tables are pulled first, see
+    `metaquery.hub`. Several, in a list or joined by commas, are opened as one, see `metaquery.union`. Raises
+    UnknownName for an unknown name, CorpusError for what is not a sealed corpus, InvalidInput for several that clash.
     """
     corpora = [Corpus(locate(name)) for name in sources(source)]
     if len(corpora) == 1:
@@ -59,11 +62,9 @@ def locate(source: str | Path) -> Path:
     """The directory of the corpus `source`."""
     text = str(source)
     if text.startswith("hf://"):
-        name = text.removeprefix("hf://").removeprefix("datasets/")
-        raise InvalidInput(
-            f"{text}: this version reads bundled and local corpora only: download it with"
-            f"  hf download --repo-type dataset {name} --local-dir DIR  and open DIR"
-        )
+        from metaquery.hub import opened
+
+        return opened(text)
     bundled = sorted(path.parent.name for path in _BUNDLED.glob(f"*/{MANIFEST}"))
     if text in bundled:
         return _BUNDLED / text
@@ -102,6 +103,11 @@ class Corpus:
         return str(self.manifest["version"])
 
     @property
+    def roots(self) -> tuple[Path, ...]:
+        """The directories that it is read from: one, or of a union those of all its members."""
+        return (self.root,)
+
+    @property
     def epochs(self) -> int:
         """Full fidelity, in epochs."""
         return int(self.manifest["epochs"])
@@ -116,9 +122,12 @@ class Corpus:
         """AUC, or for an imported corpus without it another metric that has validation values, losses last."""
         if not self.imported:
             return "auc"
+        from metaquery.metrics import METRICS
+
         names = sorted(METRICS, key=lambda name: (name != "auc", METRICS[name].direction == "minimize"))
-        counts = self.sql(f"select {', '.join(f'count(val_{name})' for name in names)} from curves").rows()[0]
-        return next((name for name, count in zip(names, counts, strict=True) if count), "auc")
+        curves = self.table("curves", [f"val_{name}" for name in names])
+        known = [name for name, column in zip(names, curves.columns, strict=True) if column.null_count < len(curves)]
+        return next(iter(known), "auc")
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -141,7 +150,9 @@ class Corpus:
             raise CorpusError(f"corpus {self.name} has no file {name}: it is not in {MANIFEST}")
         path = self.root / name
         if not path.is_file():
-            raise CorpusError(f"{path} is missing: the corpus is incomplete, copy or download it again")
+            from metaquery.hub import missing
+
+            raise CorpusError(f"{path} is missing: {missing(self.root, name)}")
         if not path.resolve().is_relative_to(self.root.resolve()):
             raise CorpusError(f"{path} leads out of the corpus: a corpus must hold its own files")
         return path
@@ -152,7 +163,28 @@ class Corpus:
             raise UnknownName.of("table", name, TABLE_NAMES)
         parquet = self._parquet(name)
         self._check_columns(name, parquet.schema_arrow, columns)
-        return _decoded(lambda: parquet.read(columns=columns), self.path(f"{name}.parquet"))
+        return decoded(lambda: parquet.read(columns=columns), self.path(f"{name}.parquet"))
+
+    def trials(self, dataset: str, fold: int) -> tuple[NDArray[np.int64], pa.Table]:
+        """The positions in `trials` of the trials of one dataset and fold, and their rows there.
+
+        Raises UnknownName for an unknown dataset or fold.
+        """
+        import numpy as np
+        import pyarrow.compute as pc
+
+        if dataset not in self.datasets:
+            raise UnknownName.of("dataset", dataset, self.datasets)
+        of_dataset = pc.equal(self._trials["dataset"], dataset)
+        here = np.flatnonzero(pc.and_(of_dataset, pc.equal(self._trials["fold"], fold)))
+        if len(here) == 0:
+            folds = sorted(set(self._trials.filter(of_dataset)["fold"].to_pylist()))
+            raise UnknownName.of(f"fold of {dataset}", fold, map(str, folds))
+        return here, self._trials.take(here)
+
+    def spans(self) -> NDArray[np.int32]:
+        """Which epochs of the dense arrays are records, shape (n_trials, 2): a trial's first, from 0, and its end."""
+        return self._dense.spans
 
     def curves(self, dataset: str, fold: int, columns: Sequence[str]) -> tuple[pa.Table, pa.Table]:
         """The trials of one dataset and fold, and `columns` of their curves in the same order.
@@ -160,19 +192,11 @@ class Corpus:
         The curves of the first trial are the first `epochs_run` rows, and so on. Only the row groups they are in
         are read, whatever the size of the corpus. Raises UnknownName for an unknown dataset or fold.
         """
-        import pyarrow.compute as pc
+        import numpy as np
 
-        if dataset not in self.datasets:
-            raise UnknownName.of("dataset", dataset, self.datasets)
-        trials = self._trials
-        of_dataset = pc.equal(trials["dataset"], dataset)
-        here = np.flatnonzero(pc.and_(of_dataset, pc.equal(trials["fold"], fold)))
-        if len(here) == 0:
-            folds = sorted(set(trials.filter(of_dataset)["fold"].to_pylist()))
-            raise UnknownName.of(f"fold of {dataset}", fold, map(str, folds))
+        here, mine = self.trials(dataset, fold)
         first, last = int(here[0]), int(here[-1])
-        mine = trials.slice(first, len(here))
-        ends = np.cumsum(trials["epochs_run"].to_numpy())
+        ends = np.cumsum(self._trials["epochs_run"].to_numpy())
         rows = self._curve_rows(int(ends[first - 1]) if first else 0, int(ends[last]), ["trial_id", *columns])
         expected = np.repeat(mine["trial_id"].to_numpy(), mine["epochs_run"].to_numpy())
         if last - first + 1 != len(here) or not np.array_equal(rows["trial_id"].to_numpy(), expected):
@@ -181,9 +205,44 @@ class Corpus:
             )
         return mine, rows.select(list(columns))
 
+    def curve(self, trial_id: str, column: str) -> NDArray[np.float32]:
+        """The records of one trial in the curve column `column`, shape (epochs_run,), from the dense arrays."""
+        return self._dense.curve(trial_id, column)
+
+    def dense(self, column: str) -> NDArray[np.float32]:
+        """A curve column of all trials, in the order of `trials`, shape (n_trials, epochs); NaN where there is none.
+
+        A memory-mapped array, see `metaquery.dense`. Raises UnknownName for a column that is not there.
+        """
+        return self._dense.column(column)
+
+    def summary(self, metric: str | None = None) -> pa.Table:
+        """The trials, each with its best epoch by the validation value of `metric` (by default `default_metric`), its
+        last epoch, and what both gave and cost; see `metaquery.dense_summary.summary`."""
+        from metaquery.dense_summary import summary
+        from metaquery.metrics import metric as metric_called
+
+        return summary(self._dense, self._trials, metric_called(metric or self.default_metric))
+
     def sql(self, query: str) -> Result:
-        """Run one read-only SQL statement (DuckDB's dialect) over the tables; raises InvalidInput where it fails."""
-        return self._sql.run(query)
+        """Run one read-only SQL statement (DuckDB's dialect) over the tables and the views of `metaquery.views`.
+
+        Raises InvalidInput where it fails, CorpusError where it needs a table that was not pulled.
+        """
+        from metaquery.views import tables_of
+
+        try:
+            return self._sql.run(query)
+        except InvalidInput:
+            for table in tables_of(query):
+                self.path(f"{table}.parquet")
+            raise
+
+    def named_query(self, name: str) -> Result:
+        """The answer to one of the questions of `metaquery.queries`; raises UnknownName for another."""
+        from metaquery.queries import named_query
+
+        return self.sql(named_query(name).sql)
 
     def predictions(
         self, trial_id: str, split: Split = "test", epoch: Checkpoint = "last"
@@ -191,25 +250,71 @@ class Corpus:
         """True classes, shape (n,), and class probabilities, shape (n, n_classes), of one trial.
 
         `epoch` is a stored one, `best` (highest validation AUC, the first on ties) or `last`. Samples are in
-        ascending order of their index in `splits`. A log-probability is exact to `predictions.
-        max_log_probability_error` of the manifest. Raises UnknownName or InvalidInput with what is there instead.
+        ascending order of their index in `splits`. The most probable class is exact, AUC and loss are within
+        `predictions.max_error` of the manifest. Raises UnknownName or InvalidInput with what is there instead.
         """
-        if split not in SPLITS:
-            raise UnknownName.of("split", split, SPLITS)
-        if trial_id not in self._trial_rows:
-            example = f", such as {next(iter(self._trial_rows))}" if self._trial_rows else ""
-            raise UnknownName(f"unknown trial {trial_id!r}: expected a trial_id of the table trials{example}")
-        dataset, fold = self._trial_rows[trial_id]
-        stored = self.prediction_file(dataset).fold(fold)
-        row = stored.rows.get(trial_id)
-        column = None if row is None else _column(epoch, stored.epochs[row])
-        if row is None or column is None:
-            raise self._no_predictions(trial_id, epoch, [] if row is None else stored.epochs[row].tolist())
-        return stored.labels[split], stored.read(row, column, split)
+        from metaquery.predictions import read
+
+        return read(self, trial_id, split, epoch)
+
+    def checkpoints(self, trial_id: str) -> dict[Checkpoint, int]:
+        """The checkpoints whose predictions of one trial are stored, with their epochs; none where no epoch ran."""
+        from metaquery.predictions import stored_checkpoints
+
+        return stored_checkpoints(self, trial_id)
+
+    def rescore(
+        self,
+        metric: str | Metric | Score,
+        trials: Sequence[str] | None = None,
+        epochs: Sequence[Checkpoint] = ("best",),
+    ) -> Result:
+        """A metric that was never stored, computed from predictions: one row per trial, checkpoint and split.
+
+        `metric` is a name (those of the curves, `brier`, `mcc`), a Metric, or a function of labels (n,) and
+        probabilities (n, n_classes) that returns a number. `trials` are ids, by default of all trials with an epoch.
+        The columns are trial_id, dataset, fold, checkpoint, epoch, split and the metric's name. A trial has no row of a
+        checkpoint that it did not reach. Raises UnknownName for a name, InvalidInput for an epoch that is not stored.
+        """
+        from metaquery.rescoring import rescore
+
+        return rescore(self, metric, trials, epochs)
+
+    def ensemble(
+        self,
+        dataset: str,
+        fold: int = 0,
+        metric: str | Metric | None = None,
+        size: int = 50,
+        epoch: Checkpoint = "best",
+        trials: Sequence[str] | None = None,
+    ) -> Ensemble:
+        """The greedy ensemble, with replacement, of the trials of one dataset and fold (Caruana et al., ICML 2004).
+
+        It is selected on validation predictions, of `trials` or of all, in `size` steps, by `default_metric` unless
+        another is named, and comes with its value on test beside that of the best trial alone. The same call gives
+        the same ensemble.
+        """
+        from metaquery.ensembles import ensemble
+
+        return ensemble(self, dataset, fold, metric, size, epoch, trials)
+
+    def calibrate(self, trials: Sequence[str] | None = None, epoch: Checkpoint = "best") -> Result:
+        """Temperature scaling (Guo et al., ICML 2017), fitted on validation predictions and reported on test.
+
+        One row per trial, of `trials` or of all that reached `epoch`: its temperature, and its test loss (nats) and
+        calibration error before and after.
+        """
+        from metaquery.rescoring import calibrate
+
+        return calibrate(self, trials, epoch)
 
     def prediction_file(self, dataset: str) -> PredictionFile:
         """The open prediction file of `dataset`."""
         if dataset not in self._predictions:
+            from metaquery.schema.prediction_reader import PredictionFile
+            from metaquery.schema.predictions import predictions_path
+
             name = predictions_path(dataset)
             if name not in self._files:
                 raise InvalidInput(f"corpus {self.name} stores no predictions of {dataset}")
@@ -217,16 +322,22 @@ class Corpus:
         return self._predictions[dataset]
 
     def benchmark(
-        self, dataset: str, kind: str = "tabular", metric: str | None = None, fold: int = 0, seed: int = 0
+        self,
+        dataset: str,
+        kind: str = "tabular",
+        metric: str | None = None,
+        fold: int = 0,
+        seed: int = 0,
+        **options: Any,
     ) -> Benchmark:
         """One dataset, fold and seed as an optimizer's problem, by `default_metric` unless another is named.
 
-        Raises UnknownName with what exists instead.
+        `options` are those of the kind. Raises UnknownName with what exists instead.
         """
         from metaquery.benchmarks import make_benchmark
 
         name = self.default_metric if metric is None else metric
-        return make_benchmark(kind, self, dataset=dataset, metric=name, fold=fold, seed=seed)
+        return make_benchmark(kind, self, dataset=dataset, metric=name, fold=fold, seed=seed, **options)
 
     def describe(self) -> str:
         """What the corpus holds, in words and small tables."""
@@ -239,9 +350,18 @@ class Corpus:
 
     @cached_property
     def _sql(self) -> SqlSession:
+        from metaquery.metrics import metric
         from metaquery.sql import SqlSession
 
-        return SqlSession({name: self.path(f"{name}.parquet") for name in TABLE_NAMES})
+        files = {name: f"{name}.parquet" for name in TABLE_NAMES}
+        present = {name: self.path(file) for name, file in files.items() if (self.root / file).is_file()}
+        return SqlSession(present, metric(self.default_metric))
+
+    @cached_property
+    def _dense(self) -> Dense:
+        from metaquery.dense import Dense
+
+        return Dense(self.path("trials.parquet"), self.path("curves.parquet"), self.epochs)
 
     @cached_property
     def _trials(self) -> pa.Table:
@@ -249,33 +369,16 @@ class Corpus:
         return self.table("trials", [*columns, "total_seconds"])
 
     @cached_property
-    def _trial_rows(self) -> dict[str, tuple[str, int]]:
+    def trial_parts(self) -> dict[str, tuple[str, int]]:
         """Dataset and fold of every trial."""
         columns = (self._trials[name].to_pylist() for name in ("trial_id", "dataset", "fold"))
         return {trial_id: (dataset, fold) for trial_id, dataset, fold in zip(*columns, strict=True)}
-
-    def _no_predictions(self, trial_id: str, epoch: Checkpoint, epochs: list[int]) -> InvalidInput:
-        """Why `trial_id` has no predictions at `epoch`."""
-        if epoch not in ("best", "last") and not (_is_epoch(epoch) and 1 <= epoch <= self.epochs):
-            return InvalidInput(f"epoch must be an integer from 1 to {self.epochs}, 'best' or 'last', got {epoch!r}")
-        trial = self._trials.slice(list(self._trial_rows).index(trial_id), 1).to_pylist()[0]
-        ran = max(epochs, default=trial["epochs_run"])
-        if ran == 0 or (not isinstance(epoch, str) and epoch > ran):
-            return InvalidInput(
-                f"trial {trial_id} ended ({trial['status']}) after epoch {ran}: it has no epoch {epoch}"
-            )
-        named = [
-            f"{k!r} ({e})" if isinstance(k, str) else str(k) for k, e in zip(CHECKPOINTS, epochs, strict=False) if e
-        ]
-        return InvalidInput(
-            f"predictions of trial {trial_id} at epoch {epoch} are not stored: expected one of {', '.join(named)}"
-        )
 
     def _parquet(self, name: str) -> Any:
         import pyarrow.parquet as pq
 
         path = self.path(f"{name}.parquet")
-        return _decoded(lambda: pq.ParquetFile(path, memory_map=True), path)
+        return decoded(lambda: pq.ParquetFile(path, memory_map=True), path)
 
     def _check_columns(self, name: str, schema: pa.Schema, columns: Sequence[str] | None) -> None:
         for column in columns or ():
@@ -284,33 +387,12 @@ class Corpus:
 
     def _curve_rows(self, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
         """Rows `start` to `stop` (excluded) of the curves."""
+        import numpy as np
+
         parquet = self._parquet("curves")
         self._check_columns("curves", parquet.schema_arrow, columns)
         ends = np.cumsum([0, *(parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups))])
         groups = [i for i in range(parquet.num_row_groups) if ends[i] < stop and ends[i + 1] > start]
         path = self.path("curves.parquet")
-        data = _decoded(lambda: parquet.read_row_groups(groups, columns=list(columns)), path)
+        data = decoded(lambda: parquet.read_row_groups(groups, columns=list(columns)), path)
         return data.slice(start - int(ends[groups[0]]) if groups else 0, stop - start)
-
-
-def _column(epoch: Checkpoint, epochs: NDArray[np.int32]) -> int | None:
-    """The checkpoint that holds `epoch`, given the epoch of each checkpoint."""
-    if isinstance(epoch, str):
-        column = CHECKPOINTS.index(epoch) if epoch in CHECKPOINTS else None
-        return None if column is None or epochs[column] == 0 else column
-    found = np.flatnonzero(epochs == epoch) if _is_epoch(epoch) and epoch > 0 else epochs[:0]
-    return int(found[0]) if len(found) else None
-
-
-def _is_epoch(value: object) -> TypeGuard[int]:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _decoded(read: Any, path: Path) -> Any:
-    """What `read` returns, with pyarrow's errors as CorpusError."""
-    import pyarrow as pa
-
-    try:
-        return read()
-    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: a name that is not text
-        raise CorpusError(f"{path} cannot be read ({error}): run  metaquery verify  on the corpus") from error

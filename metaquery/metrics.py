@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from metaquery.errors import InvalidInput, UnknownName
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.float64]
+_Values = TypeVar("_Values", float, NDArray[np.float64])
 
 _EPSILON = 1e-7  # probabilities are clipped here before a logarithm, which bounds the loss
 
@@ -35,22 +36,25 @@ def auc(y_true: Labels, y_prob: Probabilities) -> float:
     Computed from mid-ranks (Mann-Whitney U). Classes without a positive or without a negative are left out of
     the mean; NaN when none is left.
     """
-    n_classes = y_prob.shape[1]
-    classes = [1] if n_classes == 2 else range(n_classes)
-    areas = [_binary_auc(y_true == c, y_prob[:, c]) for c in classes]
-    defined = [area for area in areas if not math.isnan(area)]
-    return float(np.mean(defined)) if defined else math.nan
-
-
-def _binary_auc(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
-    n_positive = int(positive.sum())
-    n_negative = len(positive) - n_positive
-    if n_positive == 0 or n_negative == 0:
+    n, n_classes = y_prob.shape
+    classes = np.array([1]) if n_classes == 2 else np.arange(n_classes)
+    scores = y_prob[:, classes]
+    order = scores.argsort(axis=0)
+    ranked = np.take_along_axis(scores, order, axis=0)
+    edges = np.ones((n + 1, len(classes)), np.bool_)  # between a score and the next one that is larger
+    edges[1:-1] = ranked[1:] > ranked[:-1]
+    places = np.arange(n)[:, None]
+    first = np.maximum.accumulate(np.where(edges[:-1], places, 0), axis=0)
+    last = np.minimum.accumulate(np.where(edges[1:], places, n)[::-1], axis=0)[::-1]
+    positive = y_true[order] == classes
+    n_positive = positive.sum(axis=0)
+    n_pairs = n_positive * (n - n_positive)
+    rank_sum = (positive * ((first + last) / 2.0 + 1.0)).sum(axis=0)
+    defined = n_pairs > 0
+    if not defined.any():
         return math.nan
-    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    mid_rank = np.cumsum(counts) - (counts - 1) / 2.0
-    rank_sum = float(mid_rank[inverse][positive].sum())
-    return (rank_sum - n_positive * (n_positive + 1) / 2.0) / (n_positive * n_negative)
+    below = rank_sum - n_positive * (n_positive + 1) / 2.0
+    return float(np.mean(below[defined] / n_pairs[defined]))
 
 
 def accuracy(y_true: Labels, y_prob: Probabilities) -> float:
@@ -93,7 +97,7 @@ class Metric:
     upper: float
     function: Callable[[Labels, Probabilities], float]
 
-    def to_loss(self, value: float) -> float:
+    def to_loss(self, value: _Values) -> _Values:
         """Loss to minimise: the distance from the metric's best possible value."""
         return self.upper - value if self.direction == "maximize" else value - self.lower
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from metaquery.errors import InvalidInput
 
+UNFINISHED = ".unfinished"  # in a directory whose entries are being replaced
+
 
 def check_output(directory: Path, *, marker: str, entries: frozenset[str]) -> None:
     """Refuse `directory` unless it is absent, empty, or an earlier output of the same kind.
@@ -48,6 +50,32 @@ def new_directory(directory: Path, *, marker: str, entries: frozenset[str]) -> I
         new.rename(directory)
     finally:
         shutil.rmtree(work)
+
+
+@contextmanager
+def replaced_entries(directory: Path, *, last: str) -> Iterator[Path]:
+    """A temporary directory in `directory` whose entries take the place of those there when the block ends well.
+
+    Each is replaced as a whole, the one called `last` after all others; other entries of `directory`, which is made
+    where it is not there, stay. What a killed process left of an earlier attempt is removed.
+    """
+    made = not directory.exists()
+    work = directory / UNFINISHED
+    shutil.rmtree(work, ignore_errors=True)
+    new, old = work / "new", work / "old"
+    new.mkdir(parents=True)
+    old.mkdir()
+    try:
+        yield new
+        for path in sorted(new.iterdir(), key=lambda path: (path.name == last, path.name)):
+            target = directory / path.name
+            if target.is_dir():  # only a file can be replaced in one step
+                target.rename(old / path.name)
+            path.replace(target)
+    finally:
+        shutil.rmtree(work)
+        if made and not any(directory.iterdir()):
+            directory.rmdir()
 
 
 def write_json(path: Path, document: Any) -> None:

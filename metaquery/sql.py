@@ -18,19 +18,22 @@ from pathlib import Path
 from typing import Any
 
 from metaquery.errors import InvalidInput
+from metaquery.metrics import Metric
 from metaquery.result import Result
+from metaquery.views import ready_views
 
 _SCHEME = "corpus://"
 _STATEMENTS = ("SELECT", "EXPLAIN", "MULTI")  # MULTI is what DuckDB makes of PIVOT
 
 
 class SqlSession:
-    """A locked DuckDB database whose views read `files` (name to Parquet file): one view for each, or `views`.
+    """A locked DuckDB database whose views read `files` (name to Parquet file): one for each table, and ready ones.
 
-    `views` maps a name to the query behind it, in which `parquet(name)` is a file.
+    `tables` maps the name of a table to the query behind it, in which `parquet(name)` is a file; by default each file
+    is a table. `metric` is the one that the ready views go by, see `metaquery.views`.
     """
 
-    def __init__(self, files: Mapping[str, Path], views: Mapping[str, str] | None = None) -> None:
+    def __init__(self, files: Mapping[str, Path], metric: Metric, tables: Mapping[str, str] | None = None) -> None:
         import duckdb
 
         self._connection = duckdb.connect(":memory:")
@@ -38,9 +41,12 @@ class SqlSession:
         self._finalizer = weakref.finalize(self, self._connection.close)
         paths = {f"{_SCHEME}{name}.parquet": path for name, path in files.items()}
         self._connection.register_filesystem(_read_only_filesystem(paths))
+        if tables is None:
+            tables = {name: f"FROM {parquet(name)}" for name in files}
         with _one_line_errors():
-            for name, query in (views or {name: f"FROM {parquet(name)}" for name in files}).items():
-                self._connection.execute(f"CREATE VIEW {name} AS {query}")
+            columns = {name: self._create(name, query) for name, query in tables.items()}
+            for name, query in ready_views(metric, columns).items():
+                self._create(name, query)
         spill = Path(tempfile.gettempdir()) / f"metaquery-{os.getpid()}"
         for setting in (
             f"temp_directory = {quoted(str(spill))}",
@@ -53,12 +59,17 @@ class SqlSession:
         ):
             self._connection.execute(f"SET {setting}")
 
+    def _create(self, name: str, query: str) -> list[str]:
+        """Make the view `name`; its columns."""
+        self._connection.execute(f"CREATE VIEW {name} AS {query}")
+        return [row[0] for row in self._connection.execute(f"DESCRIBE {name}").fetchall()]
+
     def run(self, query: str) -> Result:
         """The result of one read-only statement; raises InvalidInput with DuckDB's message where it fails."""
         cursor = self._connection.cursor()
         try:
             with _one_line_errors():
-                kinds = [statement.type.name for statement in cursor.extract_statements(query)]
+                kinds = [_kind(statement) for statement in cursor.extract_statements(query)]
                 if len(kinds) != 1 or kinds[0] not in _STATEMENTS:
                     raise InvalidInput(f"SQL: expected one SELECT statement, got {' and '.join(kinds) or 'none'}")
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
@@ -78,6 +89,13 @@ def parquet(name: str) -> str:
 def quoted(text: str) -> str:
     """`text` as a string of SQL."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def _kind(statement: Any) -> str:
+    try:
+        return str(statement.type.name)
+    except ValueError:  # a kind that DuckDB's Python types do not know
+        return "another statement"
 
 
 @contextmanager

@@ -68,6 +68,28 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """An evaluation as a study records it: what the optimizer may see, and the test loss that it may not (NaN where
+    there is none). `epochs_run` is how many of the epochs asked for really ran."""
+
+    observation: Observation
+    test: float
+    epochs_run: int
+
+
+STATUSES = tuple(Status)
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """What many evaluations gave, as arrays of shape (n,): see `Observation`; `status` are positions in STATUSES."""
+
+    value: NDArray[np.float64]
+    cost_seconds: NDArray[np.float64]
+    status: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
 class Curve:
     """One trial's epochs as a benchmark sees them.
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -60,6 +60,11 @@ class CorpusUnion(Corpus):
     def version(self) -> str:
         """The releases of the corpora."""
         return "+".join(corpus.version for corpus in self.members.values())
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The directories of the corpora."""
+        return tuple(corpus.root for corpus in self.members.values())
 
     @property
     def epochs(self) -> int:
@@ -125,12 +130,45 @@ class CorpusUnion(Corpus):
         trials, rows = (pa.concat_tables(parts) for parts in zip(*found, strict=True))
         return trials, rows.select(list(columns))
 
+    def curve(self, trial_id: str, column: str) -> NDArray[np.float32]:
+        """The records of one trial, from the corpus that has it."""
+        return self.members[self._owners.get(trial_id, next(iter(self.members)))].curve(trial_id, column)
+
+    def dense(self, column: str) -> NDArray[np.float32]:
+        """A curve column of all trials, corpus by corpus; a copy in memory."""
+        import numpy as np
+
+        parts = [corpus.dense(column)[self._own_rows(name)] for name, corpus in self.members.items()]
+        whole = np.full((sum(map(len, parts)), self.epochs), np.nan, np.float32)
+        for start, part in zip(np.cumsum([0, *map(len, parts)]), parts, strict=False):
+            whole[start : start + len(part), : part.shape[1]] = part
+        whole.flags.writeable = False
+        return whole
+
+    def spans(self) -> NDArray[np.int32]:
+        """Which epochs of the dense arrays are records, corpus by corpus."""
+        import numpy as np
+
+        return np.concatenate([c.spans()[self._own_rows(name)] for name, c in self.members.items()])
+
+    def summary(self, metric: str | None = None) -> pa.Table:
+        """The trials, corpus by corpus, each with its best and last epoch and what both gave and cost."""
+        import pyarrow as pa
+
+        name = metric or self.default_metric
+        return pa.concat_tables(
+            corpus.summary(name).filter(self._own_rows(member)) for member, corpus in self.members.items()
+        )
+
     def predictions(
         self, trial_id: str, split: Split = "test", epoch: Checkpoint = "last"
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """True classes and class probabilities of one trial, from the corpus that has it."""
-        owner = self._owners.get(trial_id, next(iter(self.members)))
-        return self.members[owner].predictions(trial_id, split, epoch)
+        return self._owner(trial_id).predictions(trial_id, split, epoch)
+
+    def checkpoints(self, trial_id: str) -> dict[Checkpoint, int]:
+        """The checkpoints of one trial that are stored, from the corpus that has it."""
+        return self._owner(trial_id).checkpoints(trial_id)
 
     def prediction_file(self, dataset: str) -> PredictionFile:
         """The prediction file of `dataset`, which only one of the corpora may have trials of."""
@@ -140,16 +178,22 @@ class CorpusUnion(Corpus):
         return next(iter(having.values())).prediction_file(dataset)
 
     def benchmark(
-        self, dataset: str, kind: str = "tabular", metric: str | None = None, fold: int = 0, seed: int = 0
+        self,
+        dataset: str,
+        kind: str = "tabular",
+        metric: str | None = None,
+        fold: int = 0,
+        seed: int = 0,
+        **options: Any,
     ) -> Benchmark:
         """One dataset, fold and seed as an optimizer's problem, from the corpus that has its trials, or from all."""
         having = self._having(dataset) or self.members
         if len(having) == 1:
-            return next(iter(having.values())).benchmark(dataset, kind, metric, fold, seed)
+            return next(iter(having.values())).benchmark(dataset, kind, metric, fold, seed, **options)
         epochs = {name: corpus.epochs for name, corpus in having.items()}
         if len(set(epochs.values())) > 1:
             raise InvalidInput(f"the trials of {dataset} have another full fidelity in each corpus, {epochs}: open one")
-        return super().benchmark(dataset, kind, metric, fold, seed)
+        return super().benchmark(dataset, kind, metric, fold, seed, **options)
 
     def describe(self) -> str:
         """What each corpus is, and what all hold together."""
@@ -163,6 +207,7 @@ class CorpusUnion(Corpus):
 
     @cached_property
     def _sql(self) -> SqlSession:
+        from metaquery.metrics import metric
         from metaquery.sql import SqlSession
 
         files = {
@@ -170,7 +215,7 @@ class CorpusUnion(Corpus):
             for number, corpus in enumerate(self.members.values())
             for name in TABLE_NAMES
         }
-        return SqlSession(files, {name: self._view(name) for name in TABLE_NAMES})
+        return SqlSession(files, metric(self.default_metric), {name: self._view(name) for name in TABLE_NAMES})
 
     def _view(self, name: str) -> str:
         """The query behind the view `name`."""
@@ -199,6 +244,13 @@ class CorpusUnion(Corpus):
             refuse_other_trials(a.table("curves"), b.table("curves"), what)
         return common or bool(shared)
 
+    def _own_rows(self, member: str) -> NDArray[np.bool_]:
+        """Which trials of `member` no earlier corpus has."""
+        import numpy as np
+
+        ids = self.members[member].table("trials", ["trial_id"])["trial_id"].to_pylist()
+        return np.array([self._owners[trial_id] == member for trial_id in ids], bool)
+
     def _earlier(self, member: str) -> list[str]:
         """The corpora before `member` that have rows in common with it."""
         return [one for one, other in self._shared if other == member]
@@ -224,6 +276,10 @@ class CorpusUnion(Corpus):
             for name, corpus in self.members.items()
             for rows in [corpus.table("trials", ["dataset", "fold"])]
         }
+
+    def _owner(self, trial_id: str) -> Corpus:
+        """The corpus that has the trial, or any, which refuses one that none has."""
+        return self.members[self._owners.get(trial_id, next(iter(self.members)))]
 
     @cached_property
     def _owners(self) -> dict[str, str]:

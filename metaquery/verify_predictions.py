@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaquery.errors import MedCurvesError
-from metaquery.metrics import METRICS, auc, compute_all
-from metaquery.schema.predictions import CHECKPOINTS, FLOOR, SPLITS, checkpoint_epochs, predictions_path
+from metaquery.metrics import METRICS, compute_all
+from metaquery.schema.predictions import CHECKPOINTS, SPLITS, checkpoint_epochs, predictions_path
 from metaquery.types import Split
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def prediction_problems(corpus: Corpus, tables: Mapping[str, pa.Table]) -> Itera
     for dataset, fold in trials:
         folds_of.setdefault(dataset, set()).add(fold)
     rows = {entry["path"]: entry["rows"] for entry in corpus.manifest["files"]}
-    bound = float(corpus.manifest["predictions"]["max_log_probability_error"])
+    bounds = corpus.manifest["predictions"]["max_error"]
     for name in sorted(name for name in rows if name.startswith("predictions/")):
         if name not in {predictions_path(dataset) for dataset in folds_of}:
             yield f"{name}: no trial of that dataset has an epoch"
@@ -60,7 +60,7 @@ def prediction_problems(corpus: Corpus, tables: Mapping[str, pa.Table]) -> Itera
                     continue
                 stored = file.fold(fold)
                 expected = {part: parts.get((dataset, fold, part)) for part in SPLITS}
-                found = [*_sample_problems(stored, expected), *_fold_problems(stored, trials[dataset, fold], bound)]
+                found = [*_sample_problems(stored, expected), *_fold_problems(stored, trials[dataset, fold], bounds)]
                 if stored.n_classes != n_classes.get(dataset):
                     found.append(f"{stored.n_classes} classes, the table datasets says {n_classes.get(dataset)}")
                 yield from (f"{name}: fold {fold}: {problem}" for problem in found)
@@ -99,7 +99,7 @@ def _sample_problems(stored: FoldPredictions, expected: Mapping[Split, Any]) -> 
             yield f"the {split} samples or labels are not those of the table splits"
 
 
-def _fold_problems(stored: FoldPredictions, trials: list[_Trial], bound: float) -> Iterator[str]:
+def _fold_problems(stored: FoldPredictions, trials: list[_Trial], bounds: Mapping[str, float]) -> Iterator[str]:
     known = {trial.trial_id for trial in trials}
     for trial_id in stored.rows:
         if trial_id not in known:
@@ -120,44 +120,44 @@ def _fold_problems(stored: FoldPredictions, trials: list[_Trial], bound: float) 
                 if epoch in checked and np.array_equal(p, checked[epoch]):
                     continue  # best and last are mostly the same epoch as another
                 checked[epoch] = p
-                wrong = _contradictions(p, stored.labels[split], split, trial.curve[epoch], bound)
+                step = stored.step(row, CHECKPOINTS.index(checkpoint), split)
+                tolerances = {**bounds, "ece": _ece_error(p, step)}
+                wrong = _contradictions(p, stored.labels[split], split, trial.curve[epoch], tolerances)
                 if wrong:
                     where = f"trial {trial.trial_id}: {split} predictions at {checkpoint} (epoch {epoch})"
                     yield f"{where} contradict the curve: {', '.join(wrong)}"
 
 
 def _contradictions(
-    p: NDArray[np.float64], labels: NDArray[np.int64], split: Split, curve: Mapping[str, float | None], bound: float
+    p: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    split: Split,
+    curve: Mapping[str, float | None],
+    tolerances: Mapping[str, float],
 ) -> list[str]:
-    """The metrics that differ from the curve's by more than quantisation can explain."""
+    """The metrics that differ from the curve's by more than storing can explain.
+
+    The most probable class is exact, so a metric without a tolerance, one of that class alone, is too.
+    """
     if not np.isfinite(p).all():
         return ["they are not numbers"]
     wrong = []
     for name, value in compute_all(labels, p).items():
         said = curve[f"{split}_{name}"]
         said = math.nan if said is None else said
-        gap = abs(value - said)
-        unlike = math.isnan(value) != math.isnan(said)
-        if unlike or (gap > _ROUNDING and gap > _tolerance(name, p, labels, value, bound)):
+        if math.isnan(value) != math.isnan(said) or abs(value - said) > tolerances.get(name, 0.0) + _ROUNDING:
             wrong.append(f"{name} is {value:.6g}, the curve says {said:.6g}")
     return wrong
 
 
-def _tolerance(name: str, p: NDArray[np.float64], labels: NDArray[np.int64], value: float, bound: float) -> float:
-    """How far a metric of decoded probabilities can be from that of the original ones.
+def _ece_error(p: NDArray[np.float64], step: float) -> float:
+    """How far the calibration error of `p`, (n, n_classes), stored in steps of `step`, can be from the original one.
 
-    Each log-probability is off by at most `bound`. The most probable class is exact, so metrics of it are too.
+    The odds against the most probable class are off by a factor of at most exp(step), and a confidence beside an edge
+    may have been in the other bin.
     """
-    if name == "loss":
-        return bound + _ROUNDING
-    if name == "auc":  # every pair closer than the error may have been in the other order, or tied
-        truth = np.arange(len(labels)), labels
-        low, high = np.maximum(p, FLOOR), np.maximum(p, FLOOR)
-        low[truth] *= math.exp(-2.0 * bound - _ROUNDING)
-        high[truth] *= math.exp(2.0 * bound + _ROUNDING)
-        return max(value - auc(labels, low), auc(labels, high) - value) + _ROUNDING
-    if name == "ece":  # a confidence beside an edge may have been in the other bin
-        scaled = p.max(axis=1) * _ECE_BINS
-        moved = np.abs(scaled - np.rint(scaled)) <= scaled * bound + _ROUNDING
-        return bound + 2.0 * float(moved.mean()) + _ROUNDING
-    return _ROUNDING
+    confidence = p.max(axis=1)
+    odds = (1.0 - confidence) / confidence
+    low, high = (1.0 / (1.0 + odds * math.exp(sign * step)) for sign in (1.0, -1.0))
+    moved = np.ceil(low * _ECE_BINS - _ROUNDING) != np.ceil(high * _ECE_BINS + _ROUNDING)
+    return float(np.maximum(high - confidence, confidence - low).mean() + 2.0 * moved.mean())

@@ -49,7 +49,8 @@ def test_it_has_the_files_that_are_not_code(wheel):
         for path in (ROOT / folder).rglob("*"):
             if path.is_file():
                 assert f"{target}/{path.relative_to(ROOT / folder).as_posix()}" in names
-    assert {"metaquery/py.typed", "corpus_builder/py.typed", "metaquery/report/page.html"} <= names
+    assert {"metaquery/py.typed", "corpus_builder/py.typed"} <= names
+    assert {f"metaquery/report/page.{form}" for form in ("html", "css", "js")} <= names
     assert "metaquery/bundled/mini/corpus.json" in names
     assert not [name for name in names if name.startswith("tests/")]
 

@@ -11,7 +11,7 @@ from corpus_builder.metafeatures.part import TrainingPart
 from corpus_builder.metafeatures.registry import DESCRIPTORS
 from metaquery.errors import InvalidInput
 
-_USUAL_SIZES = {2: (64, 64), 3: (32, 32, 32)}
+USUAL_SIZES = {2: (64, 64), 3: (32, 32, 32)}
 
 
 def describe(
@@ -23,7 +23,7 @@ def describe(
     cannot be used or a missing file, InvalidData for data that are damaged or contradict the card.
     """
     card = load_card(name_or_path)
-    data = prepare(card, data_root, _USUAL_SIZES[card.n_dims] if size is None else _parsed(size))
+    data = prepare(card, data_root, USUAL_SIZES[card.n_dims] if size is None else _parsed(size))
     measured = measure(TrainingPart.of(data, roles(data, 0), weights_root))
     rows = [
         {

@@ -60,11 +60,13 @@ def advance_trial(
     start: Checkpoint | None = None,
     *,
     repeated: Repeated | None = None,
+    keep_last: bool = False,
 ) -> Checkpoint:
     """Like `run_trial`, but only to the end of epoch `until`, and from where `start` stopped.
 
     Every number but the seconds is that of a trial that never stopped, and all rows since the first epoch are there.
-    Without an error the status is `completed`, and where epochs are left there is a state to go on from.
+    Without an error the status is `completed`, and where epochs are left, or with `keep_last`, there is a state: to go
+    on from, and the model's tensors.
     """
     new = TrialResult(device=device_name(device), precision="bfloat16" if device.type == "cuda" else "float32")
     result = new if start is None else copy.copy(start.result)
@@ -80,7 +82,8 @@ def advance_trial(
         with deterministic(spec.seed, device):
             before = None if start is None else start.state
             parts = repeated or repeated_parts(spec.config)
-            result.status, state = _train(spec, data, device, weights_root, clock, result, until, before, parts)
+            keep = keep_last or until < spec.epochs
+            result.status, state = _train(spec, data, device, weights_root, clock, result, until, before, parts, keep)
     except Exception as error:
         result.status = Status.OUT_OF_MEMORY if is_out_of_memory(error) else Status.FAILED
         result.error = error_line(error)
@@ -99,6 +102,7 @@ def _train(  # noqa: PLR0915 - on one page
     until: int,
     state: dict[str, Any] | None,
     repeated: Repeated,
+    keep: bool,
 ) -> tuple[Status, dict[str, Any] | None]:
     config, backbone = spec.config, backbone_spec(str(spec.config["backbone"]))
     train, val, test = parts = Resident(data.train, device), Resident(data.val, device), Resident(data.test, device)
@@ -183,4 +187,4 @@ def _train(  # noqa: PLR0915 - on one page
         if limit is not None and epoch < spec.epochs and result.total_seconds + clock.elapsed() > limit:
             result.error = f"over the time limit of {limit:g} s after epoch {epoch}"
             return Status.TIMED_OUT, None
-    return Status.COMPLETED, moving.state() if until < spec.epochs else None
+    return Status.COMPLETED, moving.state() if keep else None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metaquery.errors import InvalidInput
 from metaquery.metrics import Metric
 from metaquery.space import Config, SearchSpace, Value
-from metaquery.types import Curve, Observation, Status, Task
+from metaquery.types import STATUSES, Curve, Observation, Observations, Outcome, Status, Task
 
 
 class Benchmark(ABC):
@@ -73,9 +74,42 @@ class Benchmark(ABC):
         Where the trial ended before `epoch`, the value is NaN, the status says why, and the cost is all that it
         spent. Where it stopped early by its own rule, its last value stands at every later epoch.
         """
-        if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer) or not 1 <= epoch <= self.epochs:
-            raise InvalidInput(f"epoch must be an integer from 1 to {self.epochs}, got {epoch!r}")
+        self._check_epoch(epoch)
         return self._query(self._check(config), int(epoch))
+
+    def evaluate(self, config: Mapping[str, Value], epoch: int) -> Outcome:
+        """`query` with the test loss beside it: what a study asks for, in real time from several threads at once."""
+        self._check_epoch(epoch)
+        return self._evaluate(self._check(config), int(epoch))
+
+    def query_batch(
+        self, configs: Sequence[Mapping[str, Value]] | NDArray[np.integer[Any]], epochs: Sequence[int] | NDArray[Any]
+    ) -> Observations:
+        """`query` of many: `configs` and `epochs`, shape (n,), go together one by one.
+
+        Where only some configs can be queried, `configs` may be the positions of these in the property of that name:
+        an array of integers, which is by far the fastest.
+        """
+        wanted = np.asarray(epochs)
+        if wanted.shape != (len(configs),) or (wanted.size and not np.issubdtype(wanted.dtype, np.integer)):
+            raise InvalidInput(
+                f"epochs must be {len(configs)} integers, one for each config, got {wanted.dtype} of {wanted.shape}"
+            )
+        if wanted.size and not (wanted.min() >= 1 and wanted.max() <= self.epochs):
+            raise InvalidInput(f"epochs must be from 1 to {self.epochs}, got {wanted.min()} to {wanted.max()}")
+        wanted = wanted.astype(np.int64, copy=False)
+        if not isinstance(configs, np.ndarray):
+            return self._query_batch([self._check(config) for config in configs], wanted)
+        known = self.configs or ()
+        if not np.issubdtype(configs.dtype, np.integer):
+            raise InvalidInput(f"positions of configs must be integers, got an array of {configs.dtype}")
+        if configs.size and not (configs.min() >= 0 and configs.max() < len(known)):
+            raise InvalidInput(
+                f"positions of configs must be from 0 to {len(known) - 1}, got {configs.min()} to {configs.max()}"
+                if known
+                else f"benchmark {self.kind} evaluates any config: give configs, not positions"
+            )
+        return self._query_rows(configs, wanted)
 
     def curve(self, config: Mapping[str, Value]) -> Curve:
         """All epochs of `config`, with validation and test losses."""
@@ -85,13 +119,43 @@ class Benchmark(ABC):
         """`config` as a Config of the space, or InvalidConfig."""
         return self.space.config(config)
 
-    def _query(self, config: Config, epoch: int) -> Observation:
+    def _check_epoch(self, epoch: int) -> None:
+        if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer) or not 1 <= epoch <= self.epochs:
+            raise InvalidInput(f"epoch must be an integer from 1 to {self.epochs}, got {epoch!r}")
+
+    def _evaluate(self, config: Config, epoch: int) -> Outcome:
+        """Of a checked config and epoch; to be overridden where the curve knows more than was trained until then."""
         curve = self._curve(config)
+        last = curve.stands(epoch)
+        test = float("nan") if last is None else float(curve.test[last])
+        return Outcome(self._observed(curve, epoch), test, min(epoch, curve.epochs_run))
+
+    def _query(self, config: Config, epoch: int) -> Observation:
+        return self._observed(self._curve(config), epoch)
+
+    @staticmethod
+    def _observed(curve: Curve, epoch: int) -> Observation:
         if epoch <= curve.epochs_run:
-            return Observation(float(curve.value[epoch - 1]), float(curve.seconds[:epoch].sum()), Status.COMPLETED)
+            cost = float(np.cumsum(curve.seconds[:epoch])[-1])
+            return Observation(float(curve.value[epoch - 1]), cost, Status.COMPLETED)
         last = curve.stands(epoch)
         value = float("nan") if last is None else float(curve.value[last])
-        return Observation(value, float(curve.seconds.sum()) + curve.failure_seconds, curve.status)
+        spent = float(np.cumsum(curve.seconds)[-1]) if curve.epochs_run else 0.0
+        return Observation(value, spent + curve.failure_seconds, curve.status)
+
+    def _query_batch(self, configs: Sequence[Config], epochs: NDArray[np.int64]) -> Observations:
+        """Checked configs and epochs, shape (n,)."""
+        found = [self._query(config, epoch) for config, epoch in zip(configs, epochs.tolist(), strict=True)]
+        return Observations(
+            np.array([item.value for item in found], np.float64),
+            np.array([item.cost_seconds for item in found], np.float64),
+            np.array([STATUSES.index(item.status) for item in found], np.uint8),
+        )
+
+    def _query_rows(self, rows: NDArray[np.integer[Any]], epochs: NDArray[np.int64]) -> Observations:
+        """Checked positions in `configs` and epochs, shape (n,)."""
+        configs = self.configs or ()
+        return self._query_batch([configs[row] for row in rows.tolist()], epochs)
 
     @abstractmethod
     def _curve(self, config: Config) -> Curve:

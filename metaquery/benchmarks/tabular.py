@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,13 +13,14 @@ from metaquery.errors import CorpusError, InvalidConfig, InvalidInput, UnknownNa
 from metaquery.metrics import Metric
 from metaquery.metrics import metric as metric_called
 from metaquery.space import Config, Distances, SearchSpace, Value
-from metaquery.types import EPOCHLESS_FAMILY, Curve, Observation, Status
+from metaquery.types import EPOCHLESS_FAMILY, STATUSES, Curve, Observation, Observations, Outcome, Status
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from metaquery.corpus import Corpus
 
+_COMPLETED = STATUSES.index(Status.COMPLETED)
 _SOUND_ENDS = (Status.COMPLETED, Status.EARLY_STOPPED)
 _DESIGNS = ("grid", "pool")  # what a table is made of; single points of a space-filling design are for surrogates
 _NEAREST = 3
@@ -31,6 +32,11 @@ class TabularBenchmark(Benchmark):
     Of a grid, `space` is the corpus's core grid over the backbones that were run, and all of it can be asked for (but
     for trials that are missing). Of a pool, which an imported corpus has, it is the full space over these backbones, of
     which `configs` are scattered points.
+
+    A config without a trial of this fold and seed is not in the table: it is refused, and the nearest that are there
+    are named. A trial that failed is in it: up to its last finished epoch it answers like any other, and beyond that
+    with NaN, its status, and all that it spent, the seconds lost in the unfinished epoch included. One that stopped
+    early by its own rule answers with its last value, at no further cost. Nothing is imputed.
     """
 
     kind: ClassVar[str] = "tabular"
@@ -58,15 +64,22 @@ class TabularBenchmark(Benchmark):
         self._configs = tuple(curves)
         self._curves = {config.config_id: curve for config, curve in curves.items()}
         self._row = {config.config_id: row for row, config in enumerate(curves)}
+        self._value, self._test, self._cost = (np.empty((len(curves), epochs)) for _ in range(3))
         self._run = [curve.epochs_run for curve in curves.values()]
-        self._value = [curve.value.tolist() for curve in curves.values()]
-        self._cost = [
-            [float(curve.seconds[:epoch].sum()) for epoch in range(1, curve.epochs_run + 1)]
-            for curve in curves.values()
-        ]
-        self._ended = [
-            super(TabularBenchmark, self)._query(config, curve.epochs_run + 1) for config, curve in curves.items()
-        ]
+        self._status = np.empty((len(curves), epochs), np.uint8)
+        for row, curve in enumerate(curves.values()):
+            run = curve.epochs_run
+            self._value[row, :run], self._test[row, :run] = curve.value, curve.test
+            np.cumsum(curve.seconds, out=self._cost[row, :run])
+            self._status[row, :run] = _COMPLETED
+            if run < epochs:
+                ended, last = self._observed(curve, run + 1), curve.stands(run + 1)
+                self._value[row, run:], self._cost[row, run:] = ended.value, ended.cost_seconds
+                self._test[row, run:] = np.nan if last is None else curve.test[last]
+                self._status[row, run:] = STATUSES.index(ended.status)
+        # An item of a memory view is a plain number, several times faster than an array's.
+        self._views = self._value.reshape(-1).data, self._cost.reshape(-1).data, self._status.reshape(-1).data
+        self._tests = self._test.reshape(-1).data
 
     @classmethod
     def from_corpus(cls, corpus: Corpus, *, dataset: str, metric: str, fold: int, seed: int) -> TabularBenchmark:
@@ -78,44 +91,45 @@ class TabularBenchmark(Benchmark):
         epochs that a trial was planned for.
         """
         measure = metric_called(metric)
-        names = [f"val_{metric}", f"test_{metric}", "train_seconds", "eval_seconds"]
-        trials, rows = corpus.curves(dataset, fold, names)
-        ends = np.cumsum(trials["epochs_run"].to_numpy())
+        here, trials = corpus.trials(dataset, fold)
         known, is_grid = _configs(corpus, trials["config_id"])
         seeds = set()
-        mine: list[tuple[dict[str, Any], slice]] = []
-        for trial, end in zip(trials.to_pylist(), ends.tolist(), strict=True):
+        mine: list[tuple[int, dict[str, Any]]] = []
+        for position, trial in enumerate(trials.to_pylist()):
             if trial["config_id"] in known:
                 seeds.add(trial["seed"])
                 if trial["seed"] == seed:
-                    mine.append((trial, slice(end - trial["epochs_run"], end)))
+                    mine.append((position, trial))
         if not seeds:
             raise InvalidInput(
                 f"{dataset} fold {fold} has no grid trials in corpus {corpus.name}: no table can be made of it"
             )
         if seed not in seeds:
             raise UnknownName.of(f"seed of {dataset} fold {fold}", seed, map(str, sorted(seeds)))
-        val, test, train, evaluation = (rows[name].to_numpy().astype(np.float64) for name in names)
+        spans = corpus.spans()[here]
+        names = (f"val_{metric}", f"test_{metric}", "train_seconds", "eval_seconds")
+        val, test, train, evaluation = (corpus.dense(name)[here].astype(np.float64) for name in names)
         if corpus.imported and not np.isfinite(val).any():
             raise InvalidInput(
                 f"{dataset} fold {fold} has no validation values of {metric} in corpus {corpus.name}: "
                 f"use another metric, such as {corpus.default_metric}"
             )
-        has_costs = not np.isnan(train).any()
-        seconds = train + np.nan_to_num(evaluation) if has_costs else np.ones(len(train))
-        val, test = (_losses(measure, values) for values in (val, test))
+        epoch, (first, last) = np.arange(train.shape[1]), (edge[:, None] for edge in spans.T)
+        has_costs = not np.isnan(train[(epoch >= first) & (epoch < last)]).any()
+        seconds = train + np.nan_to_num(evaluation) if has_costs else np.ones_like(train)
+        val, test = measure.to_loss(val), measure.to_loss(test)
         epochless = _epochless(corpus)
         found: dict[str, Curve] = {}
-        for trial, epochs in mine:
+        for position, trial in mine:
             status, planned = Status(trial["status"]), trial["epochs_planned"]
-            losses, cost = val[epochs], seconds[epochs]
+            losses, tests, cost = (values[position, slice(*spans[position])] for values in (val, test, seconds))
             if len(losses) and known[trial["config_id"]].get("backbone") in epochless:
-                once = float(losses[0]), float(test[epochs][0]), float(cost[0])
+                once = float(losses[0]), float(tests[0]), float(cost[0])
                 found[trial["config_id"]] = Curve.without_epochs(*once, status, planned)
             else:
                 total = trial["total_seconds"] if has_costs else None
                 lost = 0.0 if status in _SOUND_ENDS or total is None else max(0.0, total - float(cost.sum()))
-                found[trial["config_id"]] = Curve(losses, test[epochs], cost, status, planned, lost)
+                found[trial["config_id"]] = Curve(losses, tests, cost, status, planned, lost)
         configs = [config for config_id, config in known.items() if config_id in found]
         space = corpus.space.core() if is_grid else corpus.space
         return cls(
@@ -124,7 +138,7 @@ class TabularBenchmark(Benchmark):
             space=_over_backbones(space, configs),
             full_space=corpus.space,
             metric=measure,
-            epochs=max(trial["epochs_planned"] for trial, _ in mine),
+            epochs=max(trial["epochs_planned"] for _, trial in mine),
             fold=fold,
             seed=seed,
             source=corpus.hash,
@@ -162,10 +176,23 @@ class TabularBenchmark(Benchmark):
         return self._curves[config.config_id]
 
     def _query(self, config: Config, epoch: int) -> Observation:
+        at = self._row[config.config_id] * self.epochs + epoch - 1
+        value, cost, status = self._views
+        return Observation(value[at], cost[at], STATUSES[status[at]])
+
+    def _evaluate(self, config: Config, epoch: int) -> Outcome:
         row = self._row[config.config_id]
-        if epoch <= self._run[row]:
-            return Observation(self._value[row][epoch - 1], self._cost[row][epoch - 1], Status.COMPLETED)
-        return self._ended[row]
+        test = self._tests[row * self.epochs + epoch - 1]
+        return Outcome(self._query(config, epoch), test, min(epoch, self._run[row]))
+
+    def _query_batch(self, configs: Sequence[Config], epochs: NDArray[np.int64]) -> Observations:
+        return self._query_rows(np.array([self._row[config.config_id] for config in configs], np.int64), epochs)
+
+    def _query_rows(self, rows: NDArray[np.integer[Any]], epochs: NDArray[np.int64]) -> Observations:
+        at = rows * np.int64(self.epochs) + (epochs - 1)
+        return Observations(
+            self._value.take(at, mode="clip"), self._cost.take(at, mode="clip"), self._status.take(at, mode="clip")
+        )
 
     def _nearest(self, config: Config) -> list[Config]:
         """The evaluated configs nearest to `config`, the first of the grid on ties."""
@@ -215,7 +242,3 @@ def _epochless(corpus: Corpus) -> set[Value]:
     backbones = corpus.table("backbones", ["backbone", "family"]).to_pydict()
     pairs = zip(backbones["backbone"], backbones["family"], strict=True)
     return {backbone for backbone, family in pairs if family == EPOCHLESS_FAMILY}
-
-
-def _losses(measure: Metric, values: Iterable[float]) -> NDArray[np.float64]:
-    return np.array([measure.to_loss(value) for value in values], dtype=np.float64)

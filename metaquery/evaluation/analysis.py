@@ -11,21 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metaquery.evaluation.measures import Floats, average_rank, bootstrap_interval, log_grid, step_at
+from metaquery.evaluation.measures.aggregate import bootstrap_interval
+from metaquery.evaluation.measures.ranks import average_rank, mid_ranks
+from metaquery.evaluation.measures.regret import Floats, area_under_steps, gap, log_grid, step_at
+from metaquery.evaluation.studies import FAILED
 from metaquery.metrics import metric
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SPLITS = ("validation", "test")
+    from metaquery.evaluation.statistics import Statistics
+
 MARKS = (0.1, 0.25, 1.0)  # shares of the budget that the summary reports
 AXES = {"seconds": "clock_seconds", "epochs": "epochs", "trials": "evaluations"}  # budget -> column that spends it
 BEFORE_FIRST = 1.0  # regret of a study that has no incumbent yet: that of the worst value
 
 
+Place = tuple[int, int, int]  # of a study: optimizer, dataset and seed, by index
+
+
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A mean with the ends of its 95 % interval, NaN where there is none; three numbers or three arrays."""
+    """A mean, or another statistic, with the ends of its 95 % interval, NaN where there is none; numbers or arrays."""
 
     mean: Any
     low: Any
@@ -55,14 +62,14 @@ class Analysis:
         return list(self.provenance["seeds"])
 
     @property
-    def splits(self) -> tuple[str, ...]:
-        """Validation and test, or validation alone where the corpus has no test values."""
-        return tuple(self.provenance.get("splits", SPLITS))
+    def judged(self) -> str:
+        """The split that optimizers are judged by: as the protocol says, else test wherever there is one."""
+        return str(self.provenance["judged"])
 
     @property
-    def judged(self) -> str:
-        """The split that optimizers are judged by: test wherever there is one."""
-        return self.splits[-1]
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have values: the judged one, then the other where there is one."""
+        return tuple(sorted(self.provenance["splits"], key=lambda split: split != self.judged))
 
     @property
     def axis(self) -> str:
@@ -82,23 +89,46 @@ class Analysis:
 
     def regret(self, split: str, times: Floats) -> Floats:
         """Normalised regret on `split` at `times`, shape (optimizers, datasets, seeds, times)."""
-        shape = (len(self.optimizers), len(self.datasets), len(self.seeds), len(times))
-        result = np.full(shape, BEFORE_FIRST)
+        result = np.full((*self.shape, len(times)), BEFORE_FIRST)
         for place, (at, columns) in self._studies.items():
             result[place] = step_at(at, columns[f"{split}_regret"], times, BEFORE_FIRST)
         return result
 
-    def final(self, split: str) -> Floats:
-        """The metric of the last incumbent on `split`, shape (optimizers, datasets, seeds).
+    def final_regret(self, split: str) -> Floats:
+        """Normalised regret on `split` of the last incumbent, which was chosen on validation.
 
-        A study without an incumbent counts as the worst value of its dataset's table.
+        Shape (optimizers, datasets, seeds). A study without an incumbent, such as a failed one, has a regret of 1.
         """
-        worst = np.array([item[split]["worst"] for item in self.provenance["datasets"]])
-        result = np.empty((len(self.optimizers), len(self.datasets), len(self.seeds)))
+        return self.regret(split, np.array([self.limit]))[..., 0]
+
+    def area(self, split: str) -> Floats:
+        """Mean regret on `split` over the whole budget, from its start, shape (optimizers, datasets, seeds)."""
+        result = np.full(self.shape, BEFORE_FIRST)
+        for place, (at, columns) in self._studies.items():
+            result[place] = area_under_steps(at, columns[f"{split}_regret"], self.limit, BEFORE_FIRST)
+        return result
+
+    def final(self, split: str) -> Floats:
+        """The metric of the last incumbent on `split`, such as raw AUC, shape (optimizers, datasets, seeds).
+
+        A study without an incumbent, or whose test value is undefined, counts as the worst value of its dataset's
+        table.
+        """
+        worst = self._of_datasets(split, "worst")
+        result = np.empty(self.shape)
         result[:] = worst[None, :, None]
         for place, (_, columns) in self._studies.items():
-            result[place] = columns[split][-1]
+            value = columns[split][-1]
+            result[place] = worst[place[1]] if np.isnan(value) else value
         return result
+
+    def gap_to_default(self, split: str) -> Floats:
+        """How much better than the fully trained default config the last incumbent is, in the metric's unit.
+
+        Shape (optimizers, datasets, seeds); NaN on datasets whose default config failed.
+        """
+        sign = 1.0 if self.from_loss(0.0) < self.from_loss(1.0) else -1.0  # 1 where the metric is itself a loss
+        return gap(sign * self.final(split), sign * self._of_datasets(split, "default"))
 
     def band(self, values: Floats) -> Band:
         """Mean over datasets and seeds of `values`, shape (datasets, seeds, ...), every dataset counting the same.
@@ -118,9 +148,16 @@ class Analysis:
         """Mean regret over the grid, one Band of arrays (times,) per optimizer."""
         return [self.band(values) for values in self.regret(split, self.grid)]
 
-    def ranks(self, split: str) -> Floats:
-        """Average rank over the grid, shape (optimizers, times)."""
-        return average_rank(self.regret(split, self.grid))
+    def ranks(self, split: str) -> list[Band]:
+        """Average rank within dataset and seed over the grid, one Band of arrays (times,) per optimizer."""
+        return [self.band(values) for values in mid_ranks(self.regret(split, self.grid))]
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Aggregates, tests, ratings and trade-offs of the final results."""
+        from metaquery.evaluation.statistics import Statistics
+
+        return Statistics(self)
 
     @cached_property
     def summary(self) -> list[dict[str, Any]]:
@@ -128,6 +165,11 @@ class Analysis:
         marks = np.array(MARKS) * self.limit
         regret = {split: self.regret(split, marks) for split in self.splits}
         rank = {split: average_rank(regret[split])[:, -1] for split in self.splits}
+        means = {
+            f"{name}_{split}": values(split).mean(axis=2).mean(axis=1)
+            for name, values in (("final", self.final), ("gap", self.gap_to_default), ("area", self.area))
+            for split in self.splits
+        } | {f"rank_{split}": rank[split] for split in self.splits}
         rows = []
         for i, label in enumerate(self.optimizers):
             row: dict[str, Any] = {"optimizer": label}
@@ -136,20 +178,25 @@ class Analysis:
                 for j, mark in enumerate(MARKS):
                     key = regret_key(split, mark)
                     row |= {key: band.mean[j], f"{key}_low": band.low[j], f"{key}_high": band.high[j]}
-            for split in self.splits:
-                row[f"final_{split}"] = float(self.final(split)[i].mean())
-            for split in self.splits:
-                row[f"rank_{split}"] = float(rank[split][i])
+            row |= {name: float(values[i]) for name, values in means.items()}
             studies = self.studies(optimizer=label)
             for name in ("evaluations", "epochs", "clock_seconds"):
                 row[name] = float(np.mean([study[name] for study in studies]))
             row["stops"] = counted(Counter(study["stop"] for study in studies))
             rows.append(row)
-        return sorted(rows, key=lambda row: [row[regret_key(split, 1)] for split in reversed(self.splits)])
+        return sorted(rows, key=lambda row: [row[regret_key(split, 1)] for split in self.splits])
 
     def studies(self, **where: Any) -> list[Mapping[str, Any]]:
         """The studies whose fields equal `where`."""
         return [s for s in self.provenance["studies"] if all(s[key] == value for key, value in where.items())]
+
+    @cached_property
+    def failures(self) -> dict[tuple[str, str, str], list[int]]:
+        """The seeds of the studies whose optimizer raised, by optimizer, dataset and error."""
+        seeds: dict[tuple[str, str, str], list[int]] = {}
+        for study in self.studies(stop=FAILED):
+            seeds.setdefault((study["optimizer"], study["dataset"], study["error"]), []).append(study["seed"])
+        return seeds
 
     def statuses(self, **where: Any) -> Counter[str]:
         """How the evaluations of those studies ended."""
@@ -162,19 +209,49 @@ class Analysis:
         """A loss in the metric's own direction."""
         return metric(self.provenance["benchmark"]["metric"]).from_loss(loss)
 
+    def last(self, column: str) -> Floats:
+        """`column` of the results at the last incumbent, shape (optimizers, datasets, seeds); NaN without one."""
+        result = np.full(self.shape, math.nan)
+        for place, rows in self._rows.items():
+            result[place] = self._columns[column][rows[-1]]
+        return result
+
+    def incumbents(self, place: Place, columns: Sequence[str]) -> Floats:
+        """`columns` of the results of the study at `place` in the arrays, shape (incumbents, columns)."""
+        rows = self._rows.get(place, [])
+        return np.stack([self._columns[name][rows] for name in columns], axis=-1)
+
+    def _of_datasets(self, split: str, name: str) -> Floats:
+        return np.array([item[split][name] for item in self.provenance["datasets"]], dtype=np.float64)
+
+    @property
+    def shape(self) -> Place:
+        """Optimizers, datasets and seeds: the shape of all arrays of studies."""
+        return len(self.optimizers), len(self.datasets), len(self.seeds)
+
     @cached_property
-    def _studies(self) -> dict[tuple[int, int, int], tuple[Floats, dict[str, Floats]]]:
-        """Where in the arrays each study stands: the times of its incumbents, and their values by column."""
-        names = [f"{split}{kind}" for split in self.splits for kind in ("", "_regret")]
-        columns = {name: self.results[name].to_numpy() for name in (AXES[self.axis], *names)}
+    def _columns(self) -> dict[str, Floats]:
+        names = ("clock_seconds", "epochs", "evaluations", "cost_seconds")
+        splits = [f"{split}{kind}" for split in self.splits for kind in ("", "_regret")]
+        return {name: self.results[name].to_numpy().astype(np.float64) for name in (*names, *splits)}
+
+    @cached_property
+    def _rows(self) -> dict[Place, list[int]]:
+        """The rows of each study, by where it stands in the arrays."""
+        index = [{name: i for i, name in enumerate(names)} for names in (self.optimizers, self.datasets, self.seeds)]
         keys = zip(*(self.results[key].to_pylist() for key in ("optimizer", "dataset", "seed")), strict=True)
-        rows: dict[tuple[int, int, int], list[int]] = {}
+        rows: dict[Place, list[int]] = {}
         for row, (optimizer, dataset, seed) in enumerate(keys):
-            place = (self.optimizers.index(optimizer), self.datasets.index(dataset), self.seeds.index(seed))
-            rows.setdefault(place, []).append(row)
+            rows.setdefault((index[0][optimizer], index[1][dataset], index[2][seed]), []).append(row)
+        return rows
+
+    @cached_property
+    def _studies(self) -> dict[Place, tuple[Floats, dict[str, Floats]]]:
+        """Of each study the times of its incumbents on the axis, and their values by column."""
+        axis = AXES[self.axis]
         return {
-            place: (columns[AXES[self.axis]][own].astype(np.float64), {name: columns[name][own] for name in names})
-            for place, own in rows.items()
+            place: (self._columns[axis][rows], {name: values[rows] for name, values in self._columns.items()})
+            for place, rows in self._rows.items()
         }
 
 

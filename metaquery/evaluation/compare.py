@@ -1,234 +1,242 @@
-"""Running the studies of an evaluation: optimizers x test datasets x seeds, on one protocol."""
+"""`evaluate`: optimizers x test datasets x seeds on one protocol, from its arguments to an Evaluation."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from inspect import signature
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metaquery.errors import InvalidInput
-from metaquery.evaluation.analysis import SPLITS
-from metaquery.evaluation.histories import Histories
-from metaquery.evaluation.measures import normalised_regret
+from metaquery.errors import Interrupted, InvalidInput
 from metaquery.evaluation.outcome import Evaluation
+from metaquery.evaluation.parts import PARTS, Part, Parts
+from metaquery.evaluation.pool import Setup, in_processes, serial
 from metaquery.evaluation.progress import progress as show_progress
-from metaquery.evaluation.protocols import PROTOCOLS, Fold, folds
-from metaquery.optimizers import optimizer, optimizer_class
+from metaquery.evaluation.protocols import Fold, Protocol, Traits, folds, traits
+from metaquery.evaluation.reference import NORMALISERS, Reference, references
+from metaquery.evaluation.studies import Factory, Job, Studies, Terms, named
+from metaquery.evaluation.transfer import transfer
 from metaquery.optimizers.base import Optimizer
-from metaquery.study import STALL_ASKS, Trajectory, clock, run, versions
+from metaquery.study import STALL_ASKS, clock, versions
 from metaquery.types import Budget, Charging, Snap
 
 if TYPE_CHECKING:
     from metaquery.benchmarks.base import Benchmark
     from metaquery.corpus import Corpus
 
-Factory = Callable[..., Optimizer]
-
-NORMALISER = (
-    "(loss - best) / (worst - best), with best and worst over all epochs of all configs in the dataset's table at this "
-    "fold and trial seed, separately for validation and test; 1 until a study has its first incumbent"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Range:
-    best: float
-    worst: float
+SEEDS = 10
 
 
 def evaluate(
     corpus: Corpus,
     optimizers: Sequence[str] | Mapping[str, Factory],
     *,
-    budget: Budget,
-    protocol: str = "lodo",
-    seeds: int = 10,
+    budget: Budget | None = None,
+    protocol: str | Path | Protocol = "lodo",
+    seeds: int | None = None,
     datasets: Sequence[str] | None = None,
     train: Sequence[str] | None = None,
+    validation: Sequence[str] | None = None,
     metric: str | None = None,
     fold: int = 0,
-    workers: int = 1,
-    charging: Charging = "resume",
+    workers: int | None = None,
+    charging: Charging | None = None,
     snap: Snap | None = None,
+    charge_optimizer: bool | None = None,
+    processes: int | None = None,
     out: str | Path | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Compare `optimizers` on the tables of `corpus`.
 
     `optimizers` are names, or a factory from seed to a new optimizer by label (for the same one with different
-    options); one that has a parameter `history` is given the `History` of the training datasets as well. Every one of
-    them runs with the seeds 0 to `seeds` - 1 on every test dataset of `protocol`; `datasets` limits the test datasets,
-    `train` sets the training ones (see `protocols.folds`). `metric` is the corpus's `default_metric` unless given,
-    `snap` as in `metaquery.run`. With `out`, the report is written there. Bad arguments are refused before the first
-    study runs.
+    options); one that has a parameter `history` is given the `History` of its fold as well. Every one of them runs with
+    the seeds 0 to `seeds` - 1 on every test dataset of `protocol` (a bundled one by name, or your own by path);
+    `datasets` limits the test datasets, `train` and `validation` replace what trains and validates. What is left out is
+    as the protocol says, else 10 seeds, 1 worker, charging `resume`, no snapping, an optimizer whose own time is not
+    charged, and the corpus's `default_metric`.
 
-    Where the corpus has no test values of the metric, as imported ones may, only validation is reported.
+    With `processes`, studies run in that many processes at once, with the same results; optimizers must then be names
+    or functions that can be imported, and a script must guard its main part as `multiprocessing` asks. Without, they
+    run here. With `out`, the report is written there, and before that every finished study: the same call goes on
+    where an earlier one was interrupted, and another one there runs only what is new.
+
+    An optimizer that raises loses that study alone: it is named in the provenance and the report, and counts as the
+    worst. Bad arguments are refused before the first study runs. Where the corpus has no test values of the metric, as
+    imported ones may, only validation is reported.
     """
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
-        raise InvalidInput(f"seeds must be a positive integer, got {seeds!r}")
+    seconds: dict[str, float] = {}
+    rules = protocol if isinstance(protocol, Protocol) else Protocol.load(protocol)
+    given = rules.defaults
+    n_seeds = SEEDS if seeds is None and given.seeds is None else seeds if seeds is not None else given.seeds
+    if isinstance(n_seeds, bool) or not isinstance(n_seeds, int) or n_seeds < 1:
+        raise InvalidInput(f"seeds must be a positive integer, got {n_seeds!r}")
     factories = _factories(optimizers)
-    if out is not None:
-        Evaluation.check_output(out)
-    families = _families(corpus)
-    plan = folds(protocol, families, datasets, train)
-    make = _Maker(factories, plan, Histories(corpus, metric, fold, seed=0))
-    examples = {label: make(label, item, 0) for item in plan for label in factories}
-    benches = {f.test: corpus.benchmark(f.test, kind="tabular", metric=metric, fold=fold, seed=0) for f in plan}
-    splits = SPLITS if any(_has_test(bench) for bench in benches.values()) else SPLITS[:1]
-    ranges = {dataset: _ranges(bench, splits) for dataset, bench in benches.items()}
-
-    rows: list[dict[str, Any]] = []
-    studies: list[dict[str, Any]] = []
-    configs: dict[str, dict[str, Any]] = {}
-    with show_progress(len(plan) * len(factories) * seeds, shown=progress) as advance:
-        for item, label, seed in product(plan, factories, range(seeds)):
-            dataset, bench = item.test, benches[item.test]
-            trajectory = run(make(label, item, seed), bench, budget, workers, charging, snap)
-            where = {"optimizer": label, "dataset": dataset, "seed": seed}
-            rows += [where | row for row in _rows(trajectory, bench, ranges[dataset])]
-            studies.append(where | _outcome(trajectory))
-            configs |= {item.config.config_id: dict(item.config) for item in trajectory.incumbents}
-            advance(label, dataset)
-
-    first = next(iter(benches.values()))
-    provenance = {
-        "kind": "evaluation",
-        "corpus": {"name": corpus.name, "version": corpus.version, "hash": corpus.hash},
-        "benchmark": {key: value for key, value in first.stamp.items() if key != "dataset"},
-        "protocol": {
-            "name": protocol,
-            "description": PROTOCOLS[protocol],
-            "folds": [{"test": f.test, "train": list(f.train)} for f in plan],
-        },
-        "datasets": [
-            {"dataset": name, "family": families[name], **_in_metric(bench, ranges[name])}
-            for name, bench in benches.items()
-        ],
-        "optimizers": [
-            {"label": label, **{key: value for key, value in example.stamp.items() if key not in ("seed", "history")}}
-            for label, example in examples.items()
-        ],
-        "seeds": list(range(seeds)),
-        "budget": asdict(budget),
-        "workers": workers,
-        "charging": charging,
-        "snap": snap,
-        "splits": list(splits),
-        "clock": clock(first),
-        "optimizer_seconds": "not charged",
-        "stall_asks": STALL_ASKS,
-        "normaliser": NORMALISER,
-        "versions": versions(),
-        "studies": studies,
-        "configs": configs,
-    }
-    evaluation = Evaluation.of(rows, provenance)
-    if out is not None:
-        evaluation.report(out)
+    directory = None if out is None else Path(out)
+    if directory is not None:
+        Evaluation.check_output(directory)
+    with _timed(seconds, "opening"):
+        terms = Terms(
+            metric=metric or given.metric or corpus.default_metric,
+            fold=fold,
+            budget=budget or given.budget or Budget(),
+            workers=(given.workers or 1) if workers is None else workers,
+            charging=charging or given.charging or "resume",
+            snap=snap or given.snap,
+            charge_optimizer=bool(given.charge_optimizer) if charge_optimizer is None else charge_optimizer,
+        )
+        known = traits(corpus)
+        plan = folds(rules, known, datasets, train, validation)
+        parts = None if directory is None else directory / PARTS
+        studies = Studies(corpus, factories, terms, parts)
+        examples = {label: studies.make(Job(label, plan[0])) for label in factories}
+        benches = {item.test: studies.bench(item.test) for item in plan}
+        measured = references(list(benches.values()), given.normaliser or "all_epochs")
+    setup = Setup(corpus.roots, factories, terms, parts)
+    first = [
+        [Job(label, item) for item in {(f.train, f.validation): f for f in plan}.values()]
+        for label, made in examples.items()
+        if studies.prepares(label, made)
+    ]
+    every = [Job(label, item, seed) for item, label, seed in product(plan, factories, range(n_seeds))]
+    seconds |= {"meta-training": 0.0} if first else {}
+    seconds |= dict.fromkeys(factories, 0.0)
+    found: dict[Job, Part] = {}
+    with (
+        show_progress(len(every), n_seeds, shown=progress) as advance,
+        serial(studies) if processes is None else in_processes(processes, setup) as do,
+        _kept_where(directory),
+    ):
+        for group in first:
+            for done in do(group):
+                seconds["meta-training"] += done.seconds
+        for done in do(every):
+            assert done.part is not None
+            found[done.job] = done.part
+            seconds[done.job.label] += done.seconds
+            advance(done.job.label, done.job.plan.test)
+    if parts is not None:
+        Parts(parts).tidy()
+    with _timed(seconds, "analysis"):
+        rows = [row for job in every for row in _rows(job, found[job], benches, measured)]
+        outcomes = [_where(job) | found[job]["outcome"] for job in every]
+        provenance = _provenance(corpus, rules, terms, plan, known, examples, benches, measured) | {
+            "seeds": list(range(n_seeds)),
+            "studies": outcomes,
+        }
+        provenance["transfer"] = transfer(studies.trials(plan), benches, measured, provenance["judged"])
+        evaluation = Evaluation.of(rows, provenance, seconds)
+        _ = evaluation.analysis.summary
+    if directory is not None:
+        with _timed(seconds, "report"):
+            evaluation.report(directory)
     return evaluation
 
 
 def _factories(optimizers: Sequence[str] | Mapping[str, Factory]) -> dict[str, Factory]:
     if isinstance(optimizers, str):
         raise InvalidInput(f"optimizers must be a list of names, got the single text {optimizers!r}: put it in a list")
-    factories = dict(optimizers) if isinstance(optimizers, Mapping) else {name: _named(name) for name in optimizers}
+    factories = dict(optimizers) if isinstance(optimizers, Mapping) else {name: named(name) for name in optimizers}
     if not factories or len(factories) != len(optimizers):
         raise InvalidInput(f"expected at least one optimizer, each once, got {', '.join(optimizers) or 'none'}")
     return factories
 
 
-def _named(name: str) -> Factory:
-    if optimizer_class(name).needs_history:
-        return lambda seed, history: optimizer(name, seed=seed, history=history)
-    return lambda seed: optimizer(name, seed=seed)
+@contextmanager
+def _timed(seconds: dict[str, float], part: str) -> Iterator[None]:
+    started = time.process_time()
+    yield
+    seconds[part] = time.process_time() - started
 
 
-class _Maker:
-    """Makes optimizers, those that learn from other datasets with what the fold lets them learn from."""
-
-    def __init__(self, factories: Mapping[str, Factory], plan: Sequence[Fold], histories: Histories) -> None:
-        self._factories = factories
-        self._learners = {label for label, made in factories.items() if "history" in signature(made).parameters}
-        self._histories = {item: histories.of(item.test, item.train) for item in plan} if self._learners else {}
-
-    def __call__(self, label: str, item: Fold, seed: int) -> Optimizer:
-        if label in self._learners:
-            return self._factories[label](seed, history=self._histories[item])
-        return self._factories[label](seed)
+@contextmanager
+def _kept_where(directory: Path | None) -> Iterator[None]:
+    """Say, when the user interrupts, that nothing finished is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if directory is None:
+            raise
+        raise Interrupted(f"finished studies are in {directory}: the same command goes on from there") from None
 
 
-def _families(corpus: Corpus) -> dict[str, str]:
-    columns = corpus.table("datasets", ["dataset", "family"]).to_pydict()
-    return dict(zip(columns["dataset"], columns["family"], strict=True))
+def _where(job: Job) -> dict[str, Any]:
+    return {"optimizer": job.label, "dataset": job.plan.test, "seed": job.seed}
 
 
-def _has_test(bench: Benchmark) -> bool:
-    return any(np.isfinite(bench.curve(config).test).any() for config in bench.configs or ())
-
-
-def _ranges(bench: Benchmark, splits: Sequence[str]) -> dict[str, _Range]:
-    """Best and worst loss over all epochs of all configs, by split."""
-    curves = [bench.curve(config) for config in bench.configs or ()]
-    ranges = {}
-    for split in splits:
-        losses = [c.test if split == "test" else c.value for c in curves]
-        values = np.concatenate(losses) if losses else np.empty(0)
-        values = values[np.isfinite(values)]
-        if not len(values):
-            raise InvalidInput(
-                f"{bench.dataset} has no {split} {bench.metric.name} at fold {bench.fold} to normalise by: "
-                "choose another metric, fold or dataset"
-            )
-        ranges[split] = _Range(float(values.min()), float(values.max()))
-    return ranges
-
-
-def _in_metric(bench: Benchmark, ranges: Mapping[str, _Range]) -> dict[str, dict[str, float]]:
-    return {
-        split: {"best": bench.metric.from_loss(r.best), "worst": bench.metric.from_loss(r.worst)}
-        for split, r in ranges.items()
-    }
-
-
-def _rows(trajectory: Trajectory, bench: Benchmark, ranges: Mapping[str, _Range]) -> list[dict[str, Any]]:
-    """One row per incumbent; an undefined test value has the regret of the worst one, where the table has others."""
+def _rows(
+    job: Job, part: Part, benches: Mapping[str, Benchmark], measured: Mapping[str, Reference]
+) -> Iterator[dict[str, Any]]:
+    """One row per incumbent, values in the metric's own direction, with their regrets."""
+    reference, metric = measured[job.plan.test], benches[job.plan.test].metric
     losses = {
-        "validation": np.array([item.value for item in trajectory.incumbents]),
-        "test": np.array([item.test for item in trajectory.incumbents]),
+        split: np.array([item[split] for item in part["incumbents"]], dtype=np.float64)  # None becomes NaN
+        for split in reference.best
     }
-    regrets = {}
-    for split in ranges:
-        best, worst, loss = ranges[split].best, ranges[split].worst, losses[split]
-        regrets[split] = normalised_regret(np.where(np.isnan(loss), worst, loss), best, worst)
-    return [
-        {
-            "clock_seconds": item.clock_seconds,
-            "epochs": item.epochs,
-            "evaluations": item.evaluations,
-            "validation": bench.metric.from_loss(item.value),
-            "test": None if math.isnan(item.test) else bench.metric.from_loss(item.test),
-            "validation_regret": float(regrets["validation"][i]),
-            "test_regret": float(regrets["test"][i]) if "test" in regrets else None,
-            "config_id": item.config.config_id,
-            "epoch": item.epoch,
-        }
-        for i, item in enumerate(trajectory.incumbents)
-    ]
+    regrets = {split: reference.regret(split, values) for split, values in losses.items()}
+    for i, item in enumerate(part["incumbents"]):
+        values = {name: value for name, value in item.items() if name not in ("validation", "test")}
+        for split in ("validation", "test"):
+            loss = item[split]
+            values[split] = None if loss is None else metric.from_loss(loss)
+            values[f"{split}_regret"] = float(regrets[split][i]) if split in regrets else None
+        yield _where(job) | values | {"config": part["configs"][item["config_id"]]}
 
 
-def _outcome(trajectory: Trajectory) -> dict[str, Any]:
+def _provenance(
+    corpus: Corpus,
+    rules: Protocol,
+    terms: Terms,
+    plan: Sequence[Fold],
+    known: Mapping[str, Traits],
+    examples: Mapping[str, Optimizer],
+    benches: Mapping[str, Benchmark],
+    measured: Mapping[str, Reference],
+) -> dict[str, Any]:
+    """What was run and on which terms, but for seeds and studies."""
+    bench = next(iter(benches.values()))
+    splits = list(next(iter(measured.values())).best)
+    judged = rules.defaults.judged or splits[-1]
+    normaliser = rules.defaults.normaliser or "all_epochs"
     return {
-        "stop": trajectory.stop,
-        "evaluations": len(trajectory.steps),
-        "epochs": trajectory.epochs,
-        "clock_seconds": trajectory.clock_seconds,
-        "statuses": dict(Counter(step.status for step in trajectory.steps)),
-        "mean_distance": float(np.mean([step.distance for step in trajectory.steps])) if trajectory.steps else 0.0,
+        "kind": "evaluation",
+        "corpus": {"name": corpus.name, "version": corpus.version, "hash": corpus.hash},
+        "benchmark": {key: value for key, value in bench.stamp.items() if key != "dataset"},
+        "protocol": {
+            "name": rules.name,
+            "description": rules.description,
+            "folds": [
+                {"test": f.test, "train": list(f.train), "validation": list(f.validation), "group": f.group}
+                for f in plan
+            ],
+        },
+        "datasets": [
+            {
+                "dataset": name,
+                "family": known[name].family,
+                "modality": known[name].modality,
+                **measured[name].to_json(item.metric.from_loss),
+            }
+            for name, item in benches.items()
+        ],
+        "optimizers": [
+            {"label": label, **{key: value for key, value in made.stamp.items() if key not in ("seed", "history")}}
+            for label, made in examples.items()
+        ],
+        "budget": asdict(terms.budget),
+        "workers": terms.workers,
+        "charging": terms.charging,
+        "snap": terms.snap,
+        "splits": splits,
+        "judged": judged if judged in splits else splits[-1],
+        "clock": clock(bench),
+        "optimizer_seconds": "charged as measured" if terms.charge_optimizer else "not charged",
+        "stall_asks": STALL_ASKS,
+        "normaliser": {"name": normaliser, "formula": NORMALISERS[normaliser]},
+        "versions": versions(),
     }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from metaquery.errors import UnknownName
-from metaquery.evaluation.protocols import folds
+from metaquery.evaluation.protocols import Fold, Protocol, folds, traits
 from metaquery.optimizers.history import DatasetHistory, History
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def history(
     corpus: Corpus,
     target: str,
-    train: Iterable[str] | None = None,
+    train: Sequence[str] | None = None,
+    validation: Sequence[str] | None = None,
     *,
     metric: str | None = None,
     fold: int = 0,
@@ -26,10 +27,12 @@ def history(
 ) -> History:
     """The trials of the datasets `train` (by default of all other families), for an optimizer to run on `target`.
 
-    `metric` is the corpus's `default_metric` unless given. Raises UnknownName for a dataset that is not there, and
-    LeakageError where one of `train` is of the family of `target` (itself included).
+    Those of the datasets `validation` are for early stopping and the like. `metric` is the corpus's `default_metric`
+    unless given. Raises UnknownName for a dataset that is not there, and LeakageError where two of target, training and
+    validation datasets share a family.
     """
-    return Histories(corpus, metric, fold, seed).of(target, train)
+    (plan,) = folds(Protocol.load("lodo"), traits(corpus), [target], train, validation)
+    return Histories(corpus, metric, fold, seed).of(plan)
 
 
 class Histories:
@@ -44,8 +47,7 @@ class Histories:
         self._metric = metric
         self._fold = fold
         self._seed = seed
-        columns = corpus.table("datasets", ["dataset", "family"]).to_pydict()
-        self._families: dict[str, str] = dict(zip(columns["dataset"], columns["family"], strict=True))
+        self._traits = traits(corpus)
         self._metafeatures: dict[tuple[str, int], dict[str, float]] = {}
         for row in corpus.table("metafeatures", ["dataset", "fold", "name", "value"]).to_pylist():
             if row["value"] is not None:
@@ -56,13 +58,18 @@ class Histories:
             self._folds_of.setdefault(row["dataset"], set()).add(row["fold"])
         self._read: dict[str, DatasetHistory] = {}
 
-    def of(self, target: str, train: Iterable[str] | None) -> History:
-        """The history of `train` for `target`; see `history`."""
-        (others,) = folds("lodo", self._families, [target])
+    @property
+    def datasets(self) -> Collection[str]:
+        """The datasets that have trials."""
+        return self._folds_of.keys()
+
+    def of(self, plan: Fold) -> History:
+        """What the fold `plan` of a protocol lets an optimizer learn from."""
         return History(
-            training=self.training(others.train if train is None else train),
-            target=self._metafeatures.get((target, self._fold), {}),
-            target_family=self._families[target],
+            training=self.training(plan.train),
+            target=self._metafeatures.get((plan.test, self._fold), {}),
+            target_family=self._traits[plan.test].family,
+            validation=self.training(plan.validation),
         )
 
     def training(self, names: Iterable[str]) -> tuple[DatasetHistory, ...]:
@@ -70,8 +77,8 @@ class Histories:
         return tuple(self._dataset(name) for name in names)
 
     def _dataset(self, name: str) -> DatasetHistory:
-        if name not in self._families:
-            raise UnknownName.of("dataset", name, self._families)
+        if name not in self._traits:
+            raise UnknownName.of("dataset", name, self._traits)
         if name not in self._read:
             there = self._folds_of.get(name, {self._fold})
             fold = self._fold if self._fold in there else min(there)
@@ -86,7 +93,7 @@ class Histories:
                     seconds[row, curve.epochs_run :] = 0.0
             self._read[name] = DatasetHistory(
                 dataset=name,
-                family=self._families[name],
+                family=self._traits[name].family,
                 metafeatures=self._metafeatures.get((name, fold), {}),
                 configs=configs,
                 losses=losses,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,15 +14,18 @@ Advance = Callable[[str, str], None]
 
 
 @contextmanager
-def progress(total: int, *, shown: bool) -> Iterator[Advance]:
-    """A function to call after each of `total` studies with its optimizer and dataset."""
+def progress(total: int, seeds: int, *, shown: bool) -> Iterator[Advance]:
+    """A function to call after each of `total` studies, `seeds` of each optimizer and dataset, with these two."""
     if not shown:
         yield lambda _label, _dataset: None
         return
     from rich.console import Console
 
     console = Console(stderr=True)
-    with (_bar if console.is_terminal else _lines)(console, total) as advance:
+    if not console.is_terminal:
+        yield _lines(console, total, seeds)
+        return
+    with _bar(console, total) as advance:
         yield advance
 
 
@@ -34,19 +38,13 @@ def _bar(console: Console, total: int) -> Iterator[Advance]:
         yield lambda label, dataset: bar.update(task, advance=1, description=f"{dataset}  {label}")
 
 
-@contextmanager
-def _lines(console: Console, total: int) -> Iterator[Advance]:
-    studies: list[tuple[str, str]] = []  # optimizer and dataset of every study so far
+def _lines(console: Console, total: int, seeds: int) -> Advance:
+    done: Counter[tuple[str, str]] = Counter()
 
     def advance(label: str, dataset: str) -> None:
-        if studies and studies[-1] != (label, dataset):
-            say()
-        studies.append((label, dataset))
-        if len(studies) == total:
-            say()
+        done[label, dataset] += 1
+        if done[label, dataset] == seeds:
+            said = f"{done.total()}/{total} studies: {label} on {dataset} done"
+            console.print(said, highlight=False, soft_wrap=True)
 
-    def say() -> None:
-        label, dataset = studies[-1]
-        console.print(f"{len(studies)}/{total} studies: {label} on {dataset} done", highlight=False, soft_wrap=True)
-
-    yield advance
+    return advance

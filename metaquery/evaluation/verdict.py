@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaquery.evaluation.analysis import MARKS, Analysis, Band, counted, number
-from metaquery.evaluation.measures import Floats
+from metaquery.evaluation.measures.regret import Floats
+from metaquery.evaluation.measures.significance import ALPHA
+from metaquery.evaluation.studies import FAILED
 
 # With n paired units a two-sided sign-flip test cannot go below p = 2 / 2^n: 6 is the first n that reaches 5 %.
 MIN_UNITS = 6
@@ -24,7 +26,7 @@ class Verdict:
 
 
 def verdict(analysis: Analysis) -> Verdict:
-    """Judge by the normalised regret at the full budget, on test where there are test values.
+    """Judge by the normalised regret at the full budget, on the split that the analysis judges by.
 
     The incumbents were chosen on validation.
     """
@@ -49,6 +51,7 @@ def verdict(analysis: Analysis) -> Verdict:
         headline = f"{name} has the lowest {analysis.judged} regret, but the lead is not distinguishable from noise"
         sentences = [_lead(analysis.judged, name, mean[leader, -1], labels[second], gap), _sure(gap, analysis)]
     sentences += _rest(analysis, regret, order)
+    sentences += _corrected(analysis, leader)
     sentences += _early(analysis, mean)
     sentences += _validation(analysis, leader)
     return Verdict(headline, (*sentences, *_caveats(analysis)))
@@ -91,6 +94,17 @@ def _rest(analysis: Analysis, regret: Floats, order: NDArray[np.intp]) -> list[s
     return [f"Against the rest it is {' and '.join(parts)}."]
 
 
+def _corrected(analysis: Analysis, leader: int) -> list[str]:
+    found = analysis.statistics.critical_difference
+    if found is None:
+        return []
+    others = [label for i, label in enumerate(analysis.optimizers) if i != leader and found.holm[leader, i] < ALPHA]
+    return [
+        f"By Wilcoxon's signed-rank test over datasets, corrected for all pairs (Holm), {analysis.optimizers[leader]} "
+        f"differs from {', '.join(others) or 'none of the others'} at the 5 % level."
+    ]
+
+
 def _early(analysis: Analysis, mean: Floats) -> list[str]:
     first = int(mean[:, 0].argmin())
     values = ", ".join(f"{label} {number(mean[i, 0])}" for i, label in enumerate(analysis.optimizers))
@@ -100,9 +114,10 @@ def _early(analysis: Analysis, mean: Floats) -> list[str]:
 
 
 def _validation(analysis: Analysis, leader: int) -> list[str]:
-    if "test" not in analysis.splits:
+    if analysis.judged == "validation":
+        why = judged_on_validation(analysis)
         return [
-            "The corpus has no test values: optimizers are judged by the validation values that they saw, so their "
+            f"{why[0].upper()}{why[1:]}, so optimizers are judged by the validation values that they saw, and their "
             "results are optimistic."
         ]
     mean = analysis.regret("validation", np.array([analysis.limit])).mean(axis=(1, 2, 3))
@@ -115,6 +130,13 @@ def _validation(analysis: Analysis, leader: int) -> list[str]:
     ]
 
 
+def judged_on_validation(analysis: Analysis) -> str:
+    """Why it is validation and not test that counts."""
+    if "test" in analysis.splits:
+        return "the protocol judges on validation"
+    return "the corpus has no test values"
+
+
 def _caveats(analysis: Analysis) -> list[str]:
     stops = Counter(study["stop"] for study in analysis.provenance["studies"])
     own_accord = {stop: n for stop, n in stops.items() if stop in ("exhausted", "finished", "stalled")}
@@ -125,7 +147,11 @@ def _caveats(analysis: Analysis) -> list[str]:
             f"{sum(own_accord.values())} of {total} studies ended before the budget did: {counted(own_accord)}; "
             "a smaller budget, or a larger table, would tell optimizers better apart."
         )
-    empty = sum(study["evaluations"] == 0 for study in analysis.provenance["studies"])
+    failed = analysis.studies(stop=FAILED)
+    if failed:
+        who = counted(Counter(study["optimizer"] for study in failed))
+        caveats.append(f"{len(failed)} of {total} studies failed and count as the worst: {who}.")
+    empty = sum(study["evaluations"] == 0 and study["stop"] != FAILED for study in analysis.provenance["studies"])
     if empty:
         caveats.append(f"{empty} of {total} studies finished no evaluation within the budget.")
     return caveats

@@ -24,6 +24,7 @@ class Optimizer(ABC):
 
     name: ClassVar[str]  # the registry key: the module's name
     needs_history: ClassVar[bool] = False  # whether it is made with the trials of other datasets
+    stops: ClassVar[bool] = False  # whether it wants to see every epoch of an evaluation, and may end it there
     deterministic: ClassVar[bool] = False  # whether it asks the same whatever its seed
     defaults: ClassVar[Mapping[str, Any]] = {}
     packages: ClassVar[tuple[str, ...]] = ()
@@ -49,7 +50,7 @@ class Optimizer(ABC):
         self._history = history
         self._task: Task | None = None
         self._pending: dict[int, Suggestion] = {}
-        self._events: list[dict[str, Any]] = []  # all that ever went in and came out, in its JSON form
+        self._events: list[dict[str, Any]] = []  # all that ever went in and came out, as in `state`
         self._asked = 0
         self._finished = False
 
@@ -78,6 +79,12 @@ class Optimizer(ABC):
         stamp = {"name": self.name, "seed": self.seed, "options": self.options, "versions": self.versions}
         trained = {"history": [item.dataset for item in self.history.training]} if self.needs_history else {}
         return stamp | trained
+
+    def prepare(self) -> None:  # noqa: B027  (a hook)
+        """Make now what all seeds share and the user's cache keeps, as meta-training does.
+
+        Before the first study this is done once for each set of training datasets; without it, binding does it.
+        """
 
     def bind(self, task: Task) -> None:
         """Take the task on, once, before the first ask."""
@@ -108,33 +115,41 @@ class Optimizer(ABC):
         suggestion = Suggestion(config, epoch, self._asked)
         self._pending[self._asked] = suggestion
         self._asked += 1
-        self._events.append({"config": dict(config), "epoch": epoch})
+        self._events.append({"config": config, "epoch": epoch})
         return suggestion
 
     def tell(self, suggestion: Suggestion, observation: Observation) -> None:
         """Learn the outcome of a suggestion, once each and in any order."""
         task = self.task
-        if self._pending.get(suggestion.token) != suggestion:
+        pending = self._pending.get(suggestion.token)
+        if pending is not suggestion and pending != suggestion:
             told = 0 <= suggestion.token < self._asked and suggestion.token not in self._pending
             raise OptimizerError(
                 f"{self.name} was told {'twice about' if told else 'about an unknown'} suggestion {suggestion.token}: "
                 "tell each suggestion that ask() returned exactly once"
             )
         del self._pending[suggestion.token]
-        value = observation.value
-        self._events.append(
-            {
-                "token": suggestion.token,
-                "value": value if math.isfinite(value) else str(value),  # JSON has no NaN
-                "cost_seconds": observation.cost_seconds,
-                "status": str(observation.status),
-            }
-        )
+        self._events.append({"token": suggestion.token, **_as_json(observation)})
         self._tell(suggestion, observation, observation.value if observation.ok else task.worst_loss)
+
+    def report(self, suggestion: Suggestion, epoch: int, observation: Observation) -> bool:
+        """See an epoch of a running evaluation that is not its last; whether the evaluation is to go on.
+
+        Where it is not, the suggestion is told next, with this observation. Called only where `stops`.
+        """
+        if self._pending.get(suggestion.token) != suggestion:
+            raise OptimizerError(
+                f"{self.name} was shown an epoch of suggestion {suggestion.token}, which is not running"
+            )
+        event = {"token": suggestion.token, "epoch": epoch, **_as_json(observation)}
+        self._events.append(event)
+        return self._watch(suggestion, epoch, observation)
 
     def state(self) -> dict[str, Any]:
         """All that a new optimizer needs to go on from here, as plain JSON: every ask and tell so far."""
-        events = [dict(event) for event in self._events]
+        events = [
+            {**event, "config": dict(event["config"])} if "config" in event else dict(event) for event in self._events
+        ]
         return {"name": self.name, "seed": self.seed, "options": dict(self.options), "events": events}
 
     def load(self, state: Mapping[str, Any]) -> list[Suggestion]:
@@ -153,7 +168,10 @@ class Optimizer(ABC):
         for number, event in enumerate(state["events"]):
             if "token" in event:
                 observation = Observation(float(event["value"]), event["cost_seconds"], Status(event["status"]))
-                self.tell(asked[event["token"]], observation)
+                if "epoch" in event:
+                    self.report(asked[event["token"]], event["epoch"], observation)
+                else:
+                    self.tell(asked[event["token"]], observation)
                 continue
             for _ in range(event.get("waits", 1)):
                 suggestion = self.ask()
@@ -180,6 +198,10 @@ class Optimizer(ABC):
     def _tell(self, suggestion: Suggestion, observation: Observation, loss: float) -> None:  # noqa: B027  (a hook)
         """Learn an outcome; `loss` is its value, or the task's worst loss where it failed."""
 
+    def _watch(self, suggestion: Suggestion, epoch: int, observation: Observation) -> bool:  # noqa: ARG002
+        """See an epoch of a running evaluation; whether it is to go on."""
+        return True
+
     def _bind(self, task: Task) -> None:  # noqa: B027  (a hook)
         """Prepare for `task`."""
 
@@ -204,3 +226,12 @@ class Optimizer(ABC):
             return metadata.version(package)
         except metadata.PackageNotFoundError:
             raise MissingExtra.of(package, cls.extra) from None
+
+
+def _as_json(observation: Observation) -> dict[str, Any]:
+    value = observation.value
+    return {
+        "value": value if math.isfinite(value) else str(value),  # JSON has no NaN
+        "cost_seconds": observation.cost_seconds,
+        "status": str(observation.status),
+    }

@@ -13,5 +13,5 @@ class Dyhpo(Quicktune):
 
     name = "dyhpo"
     needs_history = False
-    defaults: ClassVar[Mapping[str, Any]] = {"grey_box": True}
+    defaults: ClassVar[Mapping[str, Any]] = {"grey_box": True, "refit": "warm"}
     fixed: ClassVar[Mapping[str, Any]] = {"meta": False, "cost": False, "metafeatures": False}

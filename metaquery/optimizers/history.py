@@ -47,16 +47,27 @@ class DatasetHistory:
 class History:
     """The datasets that train an optimizer, and the meta-features of the dataset that it is to be run on.
 
-    Made by `metaquery.evaluation.history`; raises LeakageError where `training` holds the family of the target.
+    `validation` are datasets to choose by while learning, for early stopping; empty where the protocol sets none apart.
+    Made by `metaquery.evaluation.history`; raises LeakageError where two of target, `training` and `validation` share
+    a family.
     """
 
     training: tuple[DatasetHistory, ...]
     target: Mapping[str, float]
     target_family: str = ""
+    validation: tuple[DatasetHistory, ...] = ()
 
     def __post_init__(self) -> None:
-        for item in self.training:
-            if item.family == self.target_family:
-                raise LeakageError(
-                    f"training dataset {item.dataset} is of the family of the target, {item.family}: leave it out"
-                )
+        for kind, items in (("training", self.training), ("validation", self.validation)):
+            for item in items:
+                if item.family == self.target_family:
+                    raise LeakageError(
+                        f"{kind} dataset {item.dataset} is of the family of the target, {item.family}: leave it out"
+                    )
+        for item in self.validation:
+            for other in self.training:
+                if item.family == other.family:
+                    raise LeakageError(
+                        f"validation dataset {item.dataset} and training dataset {other.dataset} are of the family "
+                        f"{item.family}: leave one of them out"
+                    )

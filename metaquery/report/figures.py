@@ -1,202 +1,249 @@
-"""The figures of a report: pure drawing, deterministic files, no pyplot and so no global figure state."""
+"""The figures of a report: what each shows of an analysis, and its caption."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from metaquery.evaluation.analysis import Analysis, Band
-from metaquery.evaluation.measures import Floats
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# Seven hues that stay apart for the colour-blind (after Okabe and Ito), with a line style each for print.
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#7a5195")
-DASHES = ((), (5, 1.6), (1.2, 1.2), (6, 1.6, 1.2, 1.6), (9, 2), (3, 1, 1, 1, 1, 1), (2, 2.5))
-INK = "#1c2733"
-FAINT = "#d5dbe1"
-FLOOR = 1e-3  # the smallest regret that the logarithmic axis shows; what is below stands on it
-
-_SECONDS = (0.1, 1, 10, 60, 600, 3600, 36000, 86400, 864000), (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800)
-_COUNTS = tuple(10.0**power for power in range(8)), tuple(n * 10.0**power for power in range(8) for n in (1, 2, 5))
-_AXIS_TITLES = {"seconds": "simulated time", "epochs": "newly trained epochs", "trials": "finished evaluations"}
-
-
-def figures(analysis: Analysis) -> dict[str, Figure]:
-    """All figures by file name, for paper: regret and rank over the budget on each split, and regret by dataset."""
-    drawn = {}
-    for split in analysis.splits:
-        drawn[f"regret_{split}"] = _single(partial(draw_regret, analysis=analysis, split=split))
-        drawn[f"rank_{split}"] = _single(partial(draw_rank, analysis=analysis, split=split))
-    return drawn | {"datasets": _datasets(analysis)}
+from metaquery.evaluation.analysis import Analysis, Band, number
+from metaquery.report.axes import (
+    FLOOR,
+    Axis,
+    budget_axis,
+    budget_label,
+    linear_axis,
+    rank_axis,
+    regret_axis,
+    seconds_axis,
+    share_axis,
+)
+from metaquery.report.charts import Steps, points_chart, small_steps_chart, steps_chart
+from metaquery.report.diagrams import Square, critical_difference_diagram, matrix, together
+from metaquery.report.drawing import Drawing
+from metaquery.report.tables import default_regret, metric_title
 
 
-def panel(analysis: Analysis, dataset: str) -> Figure:
-    """Regret on one dataset, on test where there is one, small, for the page."""
-    return _single(lambda ax: _draw_dataset(ax, analysis, dataset), size=(3.6, 2.5))
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A drawing with the name of its files and its caption."""
+
+    name: str
+    caption: str
+    drawing: Drawing
 
 
-def draw_regret(ax: Axes, analysis: Analysis, split: str) -> None:
-    """Mean regret over the budget with its intervals."""
-    _curves(ax, analysis, analysis.curves(split))
-    ax.set_ylabel(f"normalised {split} regret")
-    ax.legend(frameon=False, fontsize=9, loc="upper right")
+def figures(analysis: Analysis) -> list[Figure]:
+    """All figures but the panels of single datasets, which `panels` draws."""
+    return [
+        *_over_the_budget(analysis),
+        *_significance(analysis),
+        _profiles(analysis),
+        _improvement(analysis),
+        *_pareto(analysis),
+        _generalisation(analysis),
+    ]
 
 
-def draw_rank(ax: Axes, analysis: Analysis, split: str) -> None:
-    """Average rank over the budget, 1 on top."""
-    ranks = analysis.ranks(split)
-    for i, label in enumerate(analysis.optimizers):
-        ax.step(analysis.grid, ranks[i], where="post", label=label, **_style(i))
-    _budget_axis(ax, analysis)
-    n = max(len(analysis.optimizers), 2)
-    ax.set_ylim(n + 0.15, 0.85)
-    ax.set_yticks(range(1, n + 1))
-    ax.set_ylabel(f"average rank, {split}")
-    ax.legend(frameon=False, fontsize=9, loc="best")
+def panels(analysis: Analysis) -> list[Drawing]:
+    """Regret on each dataset on the judged split: mean over seeds, and the middle half of the seeds as a band."""
+    values = analysis.regret(analysis.judged, analysis.grid)
+    means = values.mean(axis=2)
+    low, high = np.quantile(values, [0.25, 0.75], axis=2)
+    x, y, at = budget_axis(analysis), regret_axis("", float(means.min())), _at(analysis)
+    drawn = []
+    for d, dataset in enumerate(analysis.datasets):
+        bands = [Band(means[i, d], low[i, d], high[i, d]) for i in range(len(analysis.optimizers))]
+        steps = Steps(analysis.grid, analysis.optimizers, bands, at)
+        drawn.append(small_steps_chart(f"{analysis.judged} regret on {dataset}", dataset, steps, x, y))
+    return drawn
 
 
-def svg(figure: Figure) -> str:
-    """The figure as an SVG document, the same text for the same figure."""
-    with _settings():
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    return buffer.getvalue()
+def panels_together(analysis: Analysis, drawn: list[Drawing]) -> Figure:
+    """The panels as one figure, for its files."""
+    note = f"normalised {analysis.judged} regret over {budget_axis(analysis).title}"
+    return Figure("datasets", note, together(note, drawn, analysis.optimizers, note))
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG on white, the same bytes for the same figure."""
-    with _settings():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=160, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def inline(document: str, name: str, title: str) -> str:
-    """An SVG document as an element of a page: own ids, colours that follow the page, a title for screen readers."""
-    text = document[document.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = text.replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
-    for i, colour in enumerate(SERIES):
-        text = text.replace(colour, f"var(--series-{i})")
-    text = text.replace(INK, "var(--ink)").replace(FAINT, "var(--faint)")
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    return re.sub(r"<svg", f'<svg role="img" aria-label="{title}"', text, count=1)
-
-
-def _single(draw: Callable[[Axes], None], size: tuple[float, float] = (6.2, 3.9)) -> Figure:
-    from matplotlib.figure import Figure
-
-    with _settings():
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure.add_subplot())
-    return figure
-
-
-def _datasets(analysis: Analysis) -> Figure:
-    from matplotlib.figure import Figure
-
-    n = len(analysis.datasets)
-    columns = min(3, n)
-    rows = -(-n // columns)
-    with _settings():
-        figure = Figure(figsize=(3.4 * columns, 2.4 * rows + 0.5), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        for ax, dataset in zip(axes, analysis.datasets, strict=False):
-            _draw_dataset(ax, analysis, dataset)
-        for ax in axes[n:]:
-            ax.remove()
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
-    return figure
-
-
-def _draw_dataset(ax: Axes, analysis: Analysis, dataset: str) -> None:
-    values = analysis.regret(analysis.judged, analysis.grid)[
-        :, analysis.datasets.index(dataset)
-    ]  # (optimizers, seeds, times)
-    low, high = np.quantile(values, [0.25, 0.75], axis=1)
-    _curves(ax, analysis, [Band(*band) for band in zip(values.mean(axis=1), low, high, strict=True)])
-    ax.set_title(dataset, fontsize=10, loc="left")
-    ax.set_xlabel("")
-
-
-def _curves(ax: Axes, analysis: Analysis, bands: Sequence[Band]) -> None:
-    for i, (label, band) in enumerate(zip(analysis.optimizers, bands, strict=True)):
-        ax.step(analysis.grid, _clipped(band.mean), where="post", label=label, **_style(i))
-        if not np.isnan(band.low).any():
-            low, high, colour = _clipped(band.low), _clipped(band.high), SERIES[i % len(SERIES)]
-            ax.fill_between(analysis.grid, low, high, step="post", color=colour, alpha=0.16, linewidth=0)
-    _budget_axis(ax, analysis)
-    ax.set_yscale("log")
-    lowest = min(float(_clipped(band.mean).min()) for band in bands)
-    bottom = max(FLOOR, 10 ** np.floor(np.log10(lowest)))
-    ax.set_ylim(bottom * 0.9, 1.1)
-    ticks = [tick for tick in (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0) if tick >= bottom * 0.9]
-    ax.set_yticks(ticks, [f"≤ {tick:g}" if tick == FLOOR else f"{tick:g}" for tick in ticks])
-    ax.set_yticks([], minor=True)
-
-
-def _budget_axis(ax: Axes, analysis: Analysis) -> None:
-    ax.set_xscale("log")
-    low, high = float(analysis.grid[0]), float(analysis.grid[-1])
-    ax.set_xlim(low, high)
-    for nice in _SECONDS if analysis.axis == "seconds" else _COUNTS:  # coarse, then fine
-        ticks = [tick for tick in nice if low * 0.999 <= tick <= high * 1.001]
-        if len(ticks) >= 3:
-            break
-    else:
-        ticks = [low, high]
-    ax.set_xticks(ticks, [_duration(t) if analysis.axis == "seconds" else f"{t:,.0f}" for t in ticks])
-    ax.set_xticks([], minor=True)
-    ax.set_xlabel(_AXIS_TITLES[analysis.axis])
-    ax.grid(color=FAINT, linewidth=0.7)
-    ax.set_axisbelow(True)
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
-
-
-def _style(i: int) -> dict[str, Any]:
-    dashes = DASHES[i % len(DASHES)]
-    return {"color": SERIES[i % len(SERIES)], "linestyle": (0, dashes) if dashes else "-", "linewidth": 1.9}
-
-
-def _clipped(values: Floats) -> Floats:
-    return np.clip(values, FLOOR, None)
-
-
-@contextmanager
-def _settings() -> Iterator[None]:
-    import matplotlib
-
-    settings: dict[Any, Any] = {
-        "svg.hashsalt": "medcurves",
-        "svg.fonttype": "none",
-        "text.parse_math": False,
-        "font.size": 10,
-        "text.color": INK,
-        "axes.labelcolor": INK,
-        "axes.edgecolor": INK,
-        "axes.linewidth": 0.8,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "xtick.color": INK,
-        "ytick.color": INK,
+def _over_the_budget(analysis: Analysis) -> Iterator[Figure]:
+    x, at = budget_axis(analysis), _at(analysis)
+    saw = {
+        "test": "of the incumbent, which was chosen on validation",
+        "validation": "of the incumbent: what optimizers saw",
     }
-    with matplotlib.rc_context(settings):
-        yield
+    for split in analysis.splits:
+        title = f"normalised {split} regret"
+        bands = analysis.curves(split)
+        y = regret_axis(title, min(float(band.mean.min()) for band in bands))
+        caption = f"{split.capitalize()} regret {saw[split]}; below {FLOOR:g} drawn at {FLOOR:g}."
+        yield Figure(
+            f"regret_{split}",
+            caption,
+            steps_chart(f"{title} over {x.title}", Steps(analysis.grid, analysis.optimizers, bands, at), x, y),
+        )
+    for split in analysis.splits:
+        title = f"average rank by {split} regret"
+        steps = Steps(analysis.grid, analysis.optimizers, analysis.ranks(split), at)
+        drawing = steps_chart(f"{title} over {x.title}", steps, x, rank_axis(title, len(analysis.optimizers)))
+        yield Figure(f"rank_{split}", f"Average rank by {split} regret; level results share their ranks.", drawing)
+    reached = [Band(share, *np.full((2, len(share)), math.nan)) for share in analysis.statistics.ecdf(analysis.judged)]
+    title = "share of targets reached"
+    drawing = steps_chart(
+        f"{title} over {x.title}", Steps(analysis.grid, analysis.optimizers, reached, at), x, share_axis(title)
+    )
+    caption = f"ECDF of targets: {analysis.judged} regrets from 0.001 to 0.8, on every dataset with every seed."
+    yield Figure("targets", caption, drawing)
+
+
+def _significance(analysis: Analysis) -> Iterator[Figure]:
+    found = analysis.statistics.critical_difference
+    if found is None:
+        return
+    about = f"Average rank by mean regret over {len(analysis.datasets)} datasets (Friedman {_p(found.friedman)})."
+    for name, test, groups, distance in (
+        ("critical_difference", "Nemenyi's test", found.nemenyi_groups, found.critical_difference),
+        ("critical_difference_holm", "Wilcoxon's signed-rank test with Holm's correction", found.holm_groups, None),
+    ):
+        drawing = critical_difference_diagram(
+            f"average rank, bars by {test}", analysis.optimizers, found.ranks, groups, distance
+        )
+        yield Figure(name, f"{about} Bars join optimizers that {test} at 5 % cannot tell apart.", drawing)
+
+
+def _profiles(analysis: Analysis) -> Figure:
+    found = analysis.statistics.profiles
+    shares = found.shares
+    bands = [Band(*values) for values in zip(shares.mean, shares.low, shares.high, strict=True)]
+    x = Axis(f"final {analysis.judged} regret", 0.0, 1.0, [(tick / 5, f"{tick / 5:g}") for tick in range(6)])
+    y = share_axis("share of runs at most there")
+    at = [f"regret ≤ {value:.2f}" for value in found.thresholds]
+    steps = Steps(found.thresholds, analysis.optimizers, bands, at)
+    caption = "Performance profiles: the share of runs that end with at most this regret; higher is better."
+    return Figure("profiles", caption, steps_chart("performance profiles", steps, x, y))
+
+
+def _improvement(analysis: Analysis) -> Figure:
+    found, labels = analysis.statistics.improvement, analysis.optimizers
+    cells = []
+    for i, row in enumerate(labels):
+        line = []
+        for j, column in enumerate(labels):
+            value, low, high = (float(part[i, j]) for part in (found.mean, found.low, found.high))
+            interval = "" if math.isnan(low) else f" [{number(low, 2)}, {number(high, 2)}]"
+            tip = f"{row} is better than {column}\nprobability {number(value, 2)}{interval}"
+            if i == j:
+                line.append(Square("", 0.0, f"{row} and itself"))
+            else:
+                line.append(Square(number(value, 2), 2 * value - 1, tip))
+        cells.append(line)
+    caption = (
+        "Probability of improvement: how likely a run of the optimizer of the row ends with a lower regret than one of "
+        "that of the column, on a dataset drawn at random."
+    )
+    return Figure(
+        "improvement", caption, matrix("probability of improvement", labels, labels, cells, heads=("of", "over"))
+    )
+
+
+def _pareto(analysis: Analysis) -> Iterator[Figure]:
+    found = analysis.statistics.trade_off
+    if not np.isfinite(found.cost_seconds).all():
+        return  # an optimizer without any incumbent has no place in it
+    points = np.stack([found.cost_seconds, found.metric], axis=1)
+    title = f"final {analysis.judged} {metric_title(analysis)}"
+    x, y = seconds_axis("training cost of the config found", points[:, 0]), linear_axis(title, points[:, 1])
+    best = points[sorted(found.on_front, key=lambda i: float(points[i, 0]))]
+    worst = y.low if analysis.from_loss(0.0) > analysis.from_loss(1.0) else y.high
+    front = np.array([(best[0, 0], worst), *best.tolist(), (x.high, best[-1, 1])])
+    caption = (
+        f"What was found against what training it alone costs: mean {analysis.judged} {metric_title(analysis)}, "
+        "geometric mean of the cost over datasets. The dashed line is the Pareto front by regret and cost."
+    )
+    yield Figure("pareto", caption, points_chart(f"{title} against cost", points, analysis.optimizers, x, y, front))
+
+
+def _generalisation(analysis: Analysis) -> Figure:
+    found = analysis.provenance["transfer"]
+    name = metric_title(analysis)
+    told_apart = _varied(found["configs"].values())
+    cells = []
+    for i, source in enumerate(found["sources"]):
+        line = []
+        for j, target in enumerate(analysis.datasets):
+            regret, value, shared = (found[key][i][j] for key in ("regret", "value", "shared"))
+            if regret is None:
+                related = found["families"][source] == found["families"][target]
+                why = "of one family: they share patients or images" if related else "no config in common"
+                line.append(Square("n/a", 0.0, f"{source} and {target}\n{why}"))
+                continue
+            values = found["configs"][found["config"][i][j]]
+            told = f"{analysis.judged} regret {number(regret)}, " + (
+                "failed" if value is None else f"{name} {value:.4f}"
+            )
+            config = "\n".join(f"{key} = {values[key]}" for key in told_apart if key in values)
+            tip = f"best on {source} of {shared:,} shared configs\ntested on {target}\n{told}\n{config}"
+            line.append(Square(number(regret, 2), min(max(regret, 0.0), 1.0), tip, outlined=source == target))
+        cells.append(line)
+    defaults = [
+        Square("n/a", 0.0, f"default config on {target}\nfailed")
+        if math.isnan(regret)
+        else Square(
+            number(regret, 2), min(max(regret, 0.0), 1.0), f"default config on {target}\nregret {number(regret)}"
+        )
+        for target, regret in zip(analysis.datasets, default_regret(analysis).tolist(), strict=True)
+    ]
+    numbers = {dataset: d for d, dataset in enumerate(analysis.datasets)}
+    known = [numbers.get(source, -1) for source in found["sources"]]
+    drawing = matrix(
+        "cross-dataset generalisation",
+        [*found["sources"], "default config"],
+        analysis.datasets,
+        [*cells, defaults],
+        heads=("chosen on", "tested on"),
+        datasets=(known, list(range(len(analysis.datasets)))),
+    )
+    return Figure("generalisation", generalisation_caption(analysis), drawing)
+
+
+def generalisation_caption(analysis: Analysis) -> str:
+    """What the generalisation matrix shows, and what it comes to on average."""
+    caption = (
+        "Of the configs that both tables hold, the one with the best validation value after full training on the "
+        f"dataset of the row, trained in full on that of the column: its normalised {analysis.judged} regret."
+    )
+    found = analysis.provenance["transfer"]
+    regret = np.array(found["regret"], dtype=np.float64)  # (sources, targets)
+    same = np.array([[source == target for target in analysis.datasets] for source in found["sources"]])
+    both = []
+    for target, default in enumerate(default_regret(analysis).tolist()):
+        column, own = regret[:, target], same[:, target]
+        others = column[~own & ~np.isnan(column)]
+        known = [*column[own].tolist(), float(others.mean()) if len(others) else math.nan, default]
+        if not np.isnan(known).any():
+            both.append(known)
+    if not both:
+        return caption
+    own_mean, other_mean, default_mean = (number(value, 2) for value in np.mean(both, axis=0).tolist())
+    return (
+        f"{caption} Over the {len(both)} datasets that have all three, each counting the same, the mean regret is "
+        f"{own_mean} with the dataset's own choice (outlined), {other_mean} with that of another dataset, "
+        f"{default_mean} with the default config."
+    )
+
+
+def _at(analysis: Analysis) -> list[str]:
+    return [budget_label(analysis, value) for value in analysis.grid.tolist()]
+
+
+def _varied(configs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The hyperparameters in which `configs` differ, all of them where there is one config only."""
+    every = list(configs)
+    names = sorted({name for config in every for name in config})
+    return [name for name in names if len(every) == 1 or len({config.get(name) for config in every}) > 1]
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.3f}" if value >= 0.001 else "p < 0.001"

@@ -1,86 +1,149 @@
-"""The tables of a report, as text cells with the numbers to sort by; one form for page, Markdown and terminal."""
+"""The tables of a report, each made of an analysis: one place for page, files and terminal."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
-from metaquery.evaluation.analysis import MARKS, Analysis, counted, number, regret_key
+from metaquery.evaluation.analysis import MARKS, Analysis, Band, counted, regret_key
+from metaquery.evaluation.measures.regret import Floats
+from metaquery.report.table import Cell, Table
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """What is shown, a second smaller line below it, and what to sort by (the text itself where None)."""
-
-    text: str
-    note: str = ""
-    key: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Headers, each with the group it stands under (or ""), and rows of cells."""
-
-    headers: tuple[tuple[str, str], ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-    @property
-    def groups(self) -> list[tuple[str, int]]:
-        """The groups of neighbouring headers, with their widths in columns."""
-        groups: list[tuple[str, int]] = []
-        for group, _ in self.headers:
-            if groups and group and groups[-1][0] == group:
-                groups[-1] = (group, groups[-1][1] + 1)
-            else:
-                groups.append((group, 1))
-        return groups
+def tables(analysis: Analysis) -> dict[str, Table]:
+    """All tables by name."""
+    made = (leaderboard, measures, pairs, by_dataset, generalisation, effort, failures)
+    return {table.name: table for table in (make(analysis) for make in made)}
 
 
 def leaderboard(analysis: Analysis) -> Table:
-    """One row per optimizer, the lowest final regret first, by test where there is one."""
+    """One row per optimizer, the lowest final regret first, by the judged split."""
     name = metric_title(analysis)
     headers = [("", "optimizer")]
-    for split in reversed(analysis.splits):
+    for split in analysis.splits:
         headers += [(f"{split} regret at", f"{mark:.0%}") for mark in MARKS]
-    headers += [(f"final {name}", split) for split in reversed(analysis.splits)]
-    headers += [("average rank", split) for split in reversed(analysis.splits)]
+    headers += [(f"final {name}", split) for split in analysis.splits]
+    headers += [("average rank", split) for split in analysis.splits]
     rows = []
     for row in analysis.summary:
         cells = [Cell(row["optimizer"])]
-        for split in reversed(analysis.splits):
+        for split in analysis.splits:
             for mark in MARKS:
                 key = regret_key(split, mark)
-                cells.append(_regret(row[key], row[f"{key}_low"], row[f"{key}_high"]))
-        cells += [_plain(row[f"final_{split}"], 4) for split in reversed(analysis.splits)]
-        cells += [_plain(row[f"rank_{split}"], 2) for split in reversed(analysis.splits)]
+                cells.append(Cell.of(row[key], 3, (row[f"{key}_low"], row[f"{key}_high"])))
+        cells += [Cell.of(row[f"final_{split}"], 4) for split in analysis.splits]
+        cells += [Cell.of(row[f"rank_{split}"], 2) for split in analysis.splits]
         rows.append(tuple(cells))
-    return Table(tuple(headers), tuple(rows))
+    return Table("leaderboard", tuple(headers), tuple(rows))
+
+
+def measures(analysis: Analysis) -> Table:
+    """One row per optimizer, in the order of the leaderboard: other ways to sum up the same studies."""
+    split, name, found = analysis.judged, metric_title(analysis), analysis.statistics
+    headers = (
+        ("", "optimizer"),
+        ("final regret", "IQM"),
+        ("", "area under regret"),
+        ("", f"{name} better than default"),
+        ("", "hypervolume"),
+        ("", "Elo"),
+        ("config found", "cost / s"),
+    )
+    rows = []
+    for row in analysis.summary:
+        i = analysis.optimizers.index(row["optimizer"])
+        rows.append(
+            (
+                Cell(row["optimizer"]),
+                _banded(found.iqm, i, 3),
+                Cell.of(row[f"area_{split}"]),
+                Cell.of(row[f"gap_{split}"], 4),
+                Cell.of(float(found.hypervolume[i].mean())),
+                _banded(found.elo, i, 0),
+                Cell.of(float(found.trade_off.cost_seconds[i]), 1),
+            )
+        )
+    return Table("measures", headers, tuple(rows))
+
+
+def pairs(analysis: Analysis) -> Table:
+    """One row per pair of optimizers, the better by the leaderboard first: how far apart they are, and how surely."""
+    found = analysis.statistics
+    ranked, difference = found.critical_difference, found.differences
+    nothing = np.full((len(analysis.optimizers),) * 2, math.nan)
+    holm, nemenyi = (nothing, nothing) if ranked is None else (ranked.holm, ranked.nemenyi)
+    headers = (
+        ("", "optimizer"),
+        ("", "against"),
+        ("final regret lower by", "mean"),
+        ("final regret lower by", "p"),
+        ("", "probability of improvement"),
+        ("p of equal ranks", "Holm-Wilcoxon"),
+        ("p of equal ranks", "Nemenyi"),
+    )
+    order = [analysis.optimizers.index(row["optimizer"]) for row in analysis.summary]
+    rows = [
+        (
+            Cell(analysis.optimizers[i]),
+            Cell(analysis.optimizers[j]),
+            Cell.of(difference.mean[i, j], 3, (difference.low[i, j], difference.high[i, j])),
+            Cell.of(difference.p[i, j]),
+            _banded(found.improvement, (i, j), 2),
+            Cell.of(holm[i, j]),
+            Cell.of(nemenyi[i, j]),
+        )
+        for i, j in combinations(order, 2)
+    ]
+    return Table("pairs", headers, tuple(rows))
 
 
 def by_dataset(analysis: Analysis) -> Table:
     """One row per dataset and optimizer, at the full budget, means over seeds; the best value of the table beside."""
     name = metric_title(analysis)
-    end = np.array([analysis.limit])
-    regret = {split: analysis.regret(split, end)[:, :, :, 0] for split in analysis.splits}
+    regret = {split: analysis.final_regret(split) for split in analysis.splits}
     final = {split: analysis.final(split) for split in analysis.splits}
     headers = [("", "dataset"), ("", "optimizer")]
-    headers += [("final regret", split) for split in reversed(analysis.splits)]
-    headers += [(f"final {name}", split) for split in reversed(analysis.splits)]
-    headers += [(f"best {name} in table", split) for split in reversed(analysis.splits)]
+    headers += [("final regret", split) for split in analysis.splits]
+    headers += [(f"final {name}", split) for split in analysis.splits]
+    headers += [(f"best {name} in table", split) for split in analysis.splits]
     headers += [("", "studies ended")]
+    stops: dict[tuple[str, str], Counter[str]] = {}
+    for study in analysis.provenance["studies"]:
+        stops.setdefault((study["optimizer"], study["dataset"]), Counter())[study["stop"]] += 1
     rows = []
     for d, item in enumerate(analysis.provenance["datasets"]):
         for o, label in enumerate(analysis.optimizers):
-            cells = [Cell(item["dataset"]), Cell(label)]
-            cells += [_plain(float(regret[split][o, d].mean()), 3) for split in reversed(analysis.splits)]
-            cells += [_plain(float(final[split][o, d].mean()), 4) for split in reversed(analysis.splits)]
-            cells += [_plain(item[split]["best"], 4) for split in reversed(analysis.splits)]
-            studies = analysis.studies(optimizer=label, dataset=item["dataset"])
-            cells.append(Cell(counted(Counter(study["stop"] for study in studies))))
+            cells = [Cell(item["dataset"], filters=d), Cell(label)]
+            cells += [Cell.of(float(regret[split][o, d].mean())) for split in analysis.splits]
+            cells += [Cell.of(float(final[split][o, d].mean()), 4) for split in analysis.splits]
+            cells += [Cell.of(item[split]["best"], 4) for split in analysis.splits]
+            cells.append(Cell(counted(stops[label, item["dataset"]])))
             rows.append(tuple(cells))
-    return Table(tuple(headers), tuple(rows))
+    return Table("by_dataset", tuple(headers), tuple(rows))
+
+
+def generalisation(analysis: Analysis) -> Table:
+    """Regret of the config chosen on the dataset of a row, trained in full on that of a column; `n/a` where none is."""
+    found = analysis.provenance["transfer"]
+    headers = (("", "chosen on"), *(("tested on", dataset) for dataset in analysis.datasets))
+    rows = [
+        (Cell(source), *(Cell.of(math.nan if regret is None else regret) for regret in regrets))
+        for source, regrets in zip(found["sources"], found["regret"], strict=True)
+    ]
+    default = (Cell("default config"), *map(Cell.of, default_regret(analysis).tolist()))
+    return Table("generalisation", headers, (*rows, default))
+
+
+def default_regret(analysis: Analysis) -> Floats:
+    """Regret of the fully trained default config on the judged split, shape (datasets,); NaN where it failed."""
+    values = [item[analysis.judged] for item in analysis.provenance["datasets"]]
+    best, worst, default = (
+        np.array([v[key] for v in values], dtype=np.float64) for key in ("best", "worst", "default")
+    )
+    return np.divide(default - best, worst - best, out=np.zeros_like(best), where=worst != best)
 
 
 def effort(analysis: Analysis) -> Table:
@@ -91,28 +154,25 @@ def effort(analysis: Analysis) -> Table:
     rows = []
     for row in analysis.summary:
         counts = analysis.statuses(optimizer=row["optimizer"])
-        cells = [Cell(row["optimizer"]), _plain(row["evaluations"], 1), _plain(row["epochs"], 1)]
+        cells = [Cell(row["optimizer"]), Cell.of(row["evaluations"], 1), Cell.of(row["epochs"], 1)]
         cells += [Cell(f"{counts[name]:,}", key=counts[name]) for name in names] + [Cell(row["stops"])]
         rows.append(tuple(cells))
-    return Table(tuple(headers), tuple(rows))
+    return Table("effort", tuple(headers), tuple(rows))
 
 
-def to_markdown(table: Table) -> str:
-    """The table in Markdown, notes in brackets."""
-    lines = [" | ".join(f"{group} {header}".strip() for group, header in table.headers)]
-    lines.append(" | ".join("---" for _ in table.headers))
-    lines += [" | ".join(f"{cell.text} {cell.note}".strip() for cell in row) for row in table.rows]
-    return "\n".join(f"| {line} |" for line in lines) + "\n"
-
-
-def to_text(table: Table) -> str:
-    """The table for a terminal, turned on its side: one line per header, one column per row, notes included."""
-    lines = [
-        [f"{group} {header}".strip(), *(f"{row[i].text} {row[i].note}".strip() for row in table.rows)]
-        for i, (group, header) in enumerate(table.headers)
-    ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+def failures(analysis: Analysis) -> Table:
+    """One row per optimizer, dataset and error of the studies whose optimizer raised."""
+    headers = (("", "optimizer"), ("", "dataset"), ("", "seeds"), ("", "error"))
+    rows = tuple(
+        (
+            Cell(label),
+            Cell(dataset, filters=analysis.datasets.index(dataset)),
+            Cell(", ".join(map(str, seeds))),
+            Cell(error),
+        )
+        for (label, dataset, error), seeds in analysis.failures.items()
+    )
+    return Table("failures", headers, rows)
 
 
 def metric_title(analysis: Analysis) -> str:
@@ -121,9 +181,5 @@ def metric_title(analysis: Analysis) -> str:
     return name.upper() if name in ("auc", "ece", "f1") else name.replace("_", " ")
 
 
-def _regret(mean: float, low: float, high: float) -> Cell:
-    return Cell(number(mean), "" if np.isnan(low) else f"[{number(low)}, {number(high)}]", float(mean))
-
-
-def _plain(value: float, digits: int) -> Cell:
-    return Cell(number(value, digits), key=None if np.isnan(value) else float(value))
+def _banded(band: Band, place: int | tuple[int, int], digits: int) -> Cell:
+    return Cell.of(band.mean[place], digits, (band.low[place], band.high[place]))

@@ -1,14 +1,16 @@
-"""Writing an evaluation: results, provenance, summary, figures and the page, all or nothing."""
+"""Writing an evaluation: results, provenance, summary, tables, figures and the page."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metaquery.outputs import new_directory, write_json
-from metaquery.report.figures import figures, png, svg
+from metaquery.outputs import replaced_entries, write_json
+from metaquery.report.figures import figures, panels, panels_together
 from metaquery.report.page import page
-from metaquery.report.tables import leaderboard, to_markdown
+from metaquery.report.raster import png
+from metaquery.report.table import to_csv, to_latex, to_markdown
+from metaquery.report.tables import tables
 
 if TYPE_CHECKING:
     from metaquery.evaluation.outcome import Evaluation
@@ -16,20 +18,27 @@ if TYPE_CHECKING:
 
 def write_report(evaluation: Evaluation, directory: Path) -> Path:
     """Write everything to `directory`, replacing an earlier evaluation there; the path of the page."""
-    import pyarrow.parquet
+    from metaquery.evaluation.outcome import PROVENANCE, RESULTS
 
-    from metaquery.evaluation.outcome import ENTRIES, PROVENANCE, RESULTS
-
+    evaluation.check_output(directory)
     analysis = evaluation.analysis
-    with new_directory(directory, marker=PROVENANCE, entries=ENTRIES) as new:
-        pyarrow.parquet.write_table(evaluation.results, new / RESULTS)
+    made, drawn, small = tables(analysis), figures(analysis), panels(analysis)
+    with replaced_entries(directory, last=RESULTS) as new:
+        evaluation.save(new / RESULTS)
         write_json(new / PROVENANCE, evaluation.provenance)
         evaluation.summary().write("csv", new / "summary.csv")
-        (new / "summary.md").write_text(to_markdown(leaderboard(analysis)))
-        (new / "figures").mkdir()
-        for name, figure in figures(analysis).items():
-            (new / "figures" / f"{name}.svg").write_text(svg(figure))
-            (new / "figures" / f"{name}.png").write_bytes(png(figure))
-        (new / "report").mkdir()
-        (new / "report" / "index.html").write_text(page(analysis))
+        _write(new / "summary.md", to_markdown(made["leaderboard"]))
+        for name in ("tables", "figures", "report"):
+            (new / name).mkdir()
+        for name, table in made.items():
+            _write(new / "tables" / f"{name}.csv", to_csv(table))
+            _write(new / "tables" / f"{name}.tex", to_latex(table))
+        for figure in [*drawn, panels_together(analysis, small)]:
+            _write(new / "figures" / f"{figure.name}.svg", figure.drawing.svg())
+            (new / "figures" / f"{figure.name}.png").write_bytes(png(figure.drawing))
+        _write(new / "report" / "index.html", page(analysis, drawn, small, made))
     return directory / "report" / "index.html"
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

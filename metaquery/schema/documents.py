@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from metaquery.errors import InvalidInput
+from metaquery.schema.conform import conforms
 
 MANIFEST = "corpus.json"  # the file that makes a directory a corpus
 SPACE = "space.json"
@@ -25,14 +26,21 @@ def schema_root() -> Path:
 
 
 @cache
+def _schema(name: str) -> Any:
+    return json.loads((schema_root() / f"{name}.schema.json").read_text())
+
+
+@cache
 def _validator(name: str) -> Any:
     from jsonschema import Draft202012Validator
 
-    return Draft202012Validator(json.loads((schema_root() / f"{name}.schema.json").read_text()))
+    return Draft202012Validator(_schema(name))
 
 
 def violations(name: str, document: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
     """Where `document` violates `NAME.schema.json` and how: pairs of a path of keys and a message, sorted by path."""
+    if conforms(_schema(name), document):
+        return []
     found = sorted(_validator(name).iter_errors(document), key=lambda v: list(map(str, v.absolute_path)))
     return [(tuple(violation.absolute_path), violation.message) for violation in found]
 

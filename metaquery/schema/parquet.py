@@ -7,10 +7,12 @@ accuracies (0.6 of the size).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from metaquery.errors import CorpusError
 from metaquery.schema.tables import table
 
 if TYPE_CHECKING:
@@ -35,6 +37,16 @@ def sort_curves(curves: pa.Table, trials: pa.Table) -> pa.Table:
     rank = pc.index_in(curves["trial_id"], value_set=trials["trial_id"].combine_chunks())
     keys = pa.table({"rank": rank, "epoch": curves["epoch"]})
     return curves.take(pc.sort_indices(keys, [("rank", "ascending"), ("epoch", "ascending")]))
+
+
+def decoded(read: Callable[[], Any], path: Path) -> Any:
+    """What `read` returns of the file `path`, with pyarrow's errors as CorpusError."""
+    import pyarrow as pa
+
+    try:
+        return read()
+    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: a name that is not text
+        raise CorpusError(f"{path} cannot be read ({error}): run  metaquery verify  on the corpus") from error
 
 
 def write_parquet(data: pa.Table, path: Path) -> None:

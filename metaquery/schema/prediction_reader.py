@@ -22,15 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaquery.errors import CorpusError
-from metaquery.schema.predictions import CHECKPOINTS, MISSING, SPLITS, Checkpoint, StoredPredictions, decode
+from metaquery.schema.prediction_encoding import EXACT, PLANES, Encoded, decode, from_planes
+from metaquery.schema.predictions import CHECKPOINTS, SPLITS, Checkpoint, StoredPredictions
 from metaquery.types import Split
 
 _LOCAL_HEADER = struct.Struct("<26xHH")  # lengths of name and extra field, behind which the content begins
 _NOT_STORED = 2**64 - 1  # offset and size, in the index of a shard, of a chunk that is all fill value
 _ZSTD = {"name": "zstd", "configuration": {"level": 3, "checksum": False}}
-_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, _ZSTD]
-_INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
-_TYPES = {"uint16": "<u2", "int32": "<i4", "uint64": "<u8", "float64": "<f8"}
+_LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
+_INDEX_CODECS = [_LITTLE, {"name": "crc32c"}]
+_TYPES = {"uint8": "u1", "int32": "<i4", "uint64": "<u8", "float64": "<f8"}
 _LARGEST_CHUNK = 2**30  # bytes
 
 
@@ -105,7 +106,11 @@ class PredictionFile:
                     raise ValueError("its shards have another index")
                 if len(meta["codecs"]) != 1 or (inner[0], inner[1:]) != (1, outer[1:]):
                     raise ValueError("its shards are not whole trials")
-            if codecs != _CODECS or meta["zarr_format"] != 3 or meta["node_type"] != "array":
+            if (
+                codecs != [{"name": "bytes"} if meta["data_type"] == "uint8" else _LITTLE, _ZSTD]
+                or meta["zarr_format"] != 3
+                or meta["node_type"] != "array"
+            ):
                 raise ValueError("it has other codecs")
             array = _Array(
                 name,
@@ -137,13 +142,13 @@ class PredictionFile:
             return np.full(array.shape, array.fill, array.dtype)
         return self._decompress(array, content)
 
-    def read_trial(self, array: _Array, row: int) -> NDArray[np.uint16]:
-        """The levels of one trial, shape (checkpoints, n, n_classes)."""
+    def read_trial(self, array: _Array, row: int) -> NDArray[np.uint8]:
+        """The bytes of the levels of one trial, shape (PLANES, checkpoints, n_classes, n)."""
         chunk = self.chunk(array, row)
         if chunk is None:
-            return np.full(array.chunk[1:], MISSING, np.uint16)
-        levels: NDArray[np.uint16] = self._decompress(array, chunk)[0]
-        return levels
+            raise self.damaged(f"{array.name} lacks the levels of row {row}")
+        planes: NDArray[np.uint8] = self._decompress(array, chunk)[0]
+        return planes
 
     def chunk(self, array: _Array, row: int) -> memoryview | None:
         """The compressed levels of one trial, None where none are stored."""
@@ -182,15 +187,20 @@ class FoldPredictions:
         self.epochs: NDArray[np.int32] = file.read(f"{name}/epoch", "int32")
         self._levels = {split: file.array(f"{name}/{split}") for split in SPLITS}
         self._steps = {split: file.read(f"{name}/{split}_step", "float64") for split in SPLITS}
+        self._widths = {split: file.read(f"{name}/{split}_width", "uint8") for split in SPLITS}
         shape = (len(self.trials), len(CHECKPOINTS))
         for split in SPLITS:
             levels = self._levels[split]
-            sound = levels.dtype.name == "uint16" and levels.per_shard is not None and len(levels.shape) == 4
-            if not (sound and levels.shape[:2] == self.epochs.shape == self._steps[split].shape == shape):
+            if not (levels.dtype.name == "uint8" and levels.per_shard is not None and len(levels.shape) == 5):
+                raise file.damaged(f"the levels of {name} {split} do not have the layout of predictions")
+            tables = (self.epochs, self._steps[split], self._widths[split])
+            if not (
+                levels.shape[:3] == (shape[0], PLANES, shape[1]) and all(values.shape == shape for values in tables)
+            ):
                 raise file.damaged(f"the arrays of {name} do not fit together")
             if not (
                 levels.shape[3] == self.n_classes
-                and levels.shape[2] == len(self.samples[split]) == len(self.labels[split])
+                and levels.shape[4] == len(self.samples[split]) == len(self.labels[split])
             ):
                 raise file.damaged(f"the samples of {name} {split} do not fit its predictions")
             if not 0 <= self.labels[split].min() <= self.labels[split].max() < levels.shape[3]:
@@ -225,9 +235,9 @@ class FoldPredictions:
 
     def read_all(self, row: int, split: Split) -> dict[Checkpoint, NDArray[np.float64]]:
         """Class probabilities, shape (n, n_classes), of the trial in `row` at every checkpoint that is stored."""
-        levels = self.file.read_trial(self._levels[split], row)
+        planes = self.file.read_trial(self._levels[split], row)
         stored = np.flatnonzero(self.epochs[row])
-        return {CHECKPOINTS[column]: self._decode(levels, row, int(column), split) for column in stored}
+        return {CHECKPOINTS[column]: self._decode(planes, row, int(column), split) for column in stored}
 
     def stored(self) -> Iterator[StoredPredictions]:
         """Every trial as it is stored, checked only for being there."""
@@ -239,10 +249,16 @@ class FoldPredictions:
                 if chunk is None:
                     raise self.file.damaged(f"{self.name} {split} lacks the levels of trial {trial_id}")
                 chunks[split] = bytes(chunk)
-            yield StoredPredictions(trial_id, epochs, {s: self._steps[s][row] for s in SPLITS}, chunks)
+            steps, widths = ({s: values[s][row] for s in SPLITS} for values in (self._steps, self._widths))
+            yield StoredPredictions(trial_id, epochs, steps, widths, chunks)
 
-    def _decode(self, levels: NDArray[np.uint16], row: int, column: int, split: Split) -> NDArray[np.float64]:
-        step = float(self._steps[split][row, column])
-        if not 0.0 < step < math.inf:
-            raise self.file.damaged(f"the step of {self.name} {split} [{row}, {column}] is {step}")
-        return decode(levels[column], step)
+    def step(self, row: int, column: int, split: Split) -> float:
+        """How far apart two neighbouring log-ratios of probabilities are that can be stored; 0 if all are exact."""
+        return float(self._steps[split][row, column])
+
+    def _decode(self, planes: NDArray[np.uint8], row: int, column: int, split: Split) -> NDArray[np.float64]:
+        width, step = int(self._widths[split][row, column]), self.step(row, column, split)
+        sound = step == 0.0 if width == EXACT else 0 < width < EXACT and 0.0 < step < 1.0
+        if not sound:
+            raise self.file.damaged(f"the step of {self.name} {split} [{row}, {column}] is {step} at {width} bits")
+        return decode(Encoded(from_planes(planes[:, column]), step, width))

@@ -4,9 +4,13 @@ A group `fold<k>` holds, T trials in the order of the table `trials`, K = len(CH
 
     trial                    uint64  [T]           the trial_id read as a hexadecimal number
     epoch                    int32   [T, K]        epoch of each checkpoint, 0 where none is stored
-    <split>                  uint16  [T, K, n, c]  levels (see `metaquery.schema.predictions`), MISSING where none
-    <split>_step             float64 [T, K]        step of the levels, NaN where none
+    <split>                  uint8   [T, PLANES, K, c, n]  bytes of the levels, lowest first, 0 where none
+    <split>_step             float64 [T, K]        step of the levels, 0 where none and where the width is EXACT
+    <split>_width            uint8   [T, K]        bits of the levels, 0 where none
     <split>_sample, _label   int32   [n]           the split's sample indices, ascending, and their labels
+
+`metaquery.schema.prediction_encoding` says what levels are. Checkpoints of one epoch are the same bytes, which zstd
+finds; differences from one checkpoint to the next would take a sixth more.
 """
 
 from __future__ import annotations
@@ -22,14 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaquery.errors import InvalidData
+from metaquery.schema.prediction_encoding import MAX_ERROR, PLANES, Encoded, encode, to_planes
 from metaquery.schema.predictions import (
     CHECKPOINTS,
-    MISSING,
     SPLITS,
     Checkpoint,
     StoredPredictions,
     TrialPredictions,
-    encode_all,
     predictions_path,
 )
 from metaquery.types import Split
@@ -67,6 +70,7 @@ class FoldWriter:
         self._codec = pa.Codec("zstd", compression_level=_LEVEL)
         self._trials: dict[str, dict[Checkpoint, int | None]] = {}  # the epoch of a checkpoint, None where not told
         self._steps: dict[Split, list[NDArray[np.float64]]] = {split: [] for split in SPLITS}
+        self._widths: dict[Split, list[NDArray[np.uint8]]] = {split: [] for split in SPLITS}
         self._chunks: dict[Split, list[tuple[int, int]]] = {split: [] for split in SPLITS}  # offset, size
         self._scratch = {split: (scratch / f"{dataset}.{fold}.{split}").open("w+b") for split in SPLITS}
 
@@ -78,29 +82,29 @@ class FoldWriter:
         if isinstance(trial, StoredPredictions):
             self._trials[trial.trial_id] = dict(trial.epochs)
             for split in SPLITS:
-                self._keep(split, trial.chunks[split], trial.steps[split])
+                self._keep(split, trial.chunks[split], trial.steps[split], trial.widths[split])
             return
         self._trials[trial.trial_id] = dict.fromkeys(trial.probabilities)
         for split, shape in self._shapes.items():
-            levels = np.full((len(CHECKPOINTS), *shape), MISSING, np.uint16)
-            steps = np.full(len(CHECKPOINTS), np.nan)
-            columns = [column for column, checkpoint in enumerate(CHECKPOINTS) if checkpoint in trial.probabilities]
-            given = [trial.probabilities[CHECKPOINTS[column]][split] for column in columns]
-            for column, p in zip(columns, given, strict=True):
-                if p.shape != shape:
-                    raise InvalidData(
-                        f"{what}, {split} at {CHECKPOINTS[column]}: expected shape {shape}, got {p.shape}"
-                    )
-            if given:
-                probabilities = np.stack(given)
-                _check_probabilities(probabilities, what=f"{what}, {split}")
-                levels[columns], steps[columns] = encode_all(probabilities)
-            self._keep(split, self._codec.compress(levels, asbytes=True), steps)
+            levels = np.zeros((len(CHECKPOINTS), *shape), np.uint32)
+            steps, widths = np.zeros(len(CHECKPOINTS)), np.zeros(len(CHECKPOINTS), np.uint8)
+            seen: list[tuple[NDArray[Any], Encoded]] = []
+            for column, checkpoint in enumerate(CHECKPOINTS):
+                if checkpoint in trial.probabilities:
+                    p = trial.probabilities[checkpoint][split]
+                    _check_probabilities(p, shape, what=f"{what}, {split} at {checkpoint}")
+                    # best and last are mostly the epoch of another one
+                    known = next((encoded for other, encoded in seen if np.array_equal(other, p)), None)
+                    encoded = encode(p, self._parts[split][1]) if known is None else known
+                    seen.append((p, encoded))
+                    levels[column], steps[column], widths[column] = encoded
+            self._keep(split, self._codec.compress(to_planes(levels), asbytes=True), steps, widths)
 
-    def _keep(self, split: Split, chunk: bytes, steps: NDArray[np.float64]) -> None:
+    def _keep(self, split: Split, chunk: bytes, steps: NDArray[np.float64], widths: NDArray[np.uint8]) -> None:
         file = self._scratch[split]
         self._chunks[split].append((file.tell(), len(chunk)))
         self._steps[split].append(steps)
+        self._widths[split].append(widths)
         file.write(chunk)
 
     def write(self, directory: Path, expected: Mapping[str, Mapping[Checkpoint, int]]) -> int:
@@ -114,7 +118,9 @@ class FoldWriter:
         if not expected:
             return 0
         root = zarr.open_group(zarr.storage.LocalStore(directory), mode="a", zarr_format=3)
-        group: Any = root.create_group(f"fold{self._fold}", attributes={"checkpoints": list(CHECKPOINTS)})
+        group: Any = root.create_group(
+            f"fold{self._fold}", attributes={"checkpoints": list(CHECKPOINTS), "max_error": MAX_ERROR}
+        )
         row = {trial_id: row for row, trial_id in enumerate(self._trials)}
         order = [row[trial_id] for trial_id in expected]
         epochs = [[epochs.get(checkpoint, 0) for checkpoint in CHECKPOINTS] for epochs in expected.values()]
@@ -122,6 +128,7 @@ class FoldWriter:
         _write_array(group, "epoch", np.array(epochs, np.int32))
         for split, (samples, labels) in self._parts.items():
             _write_array(group, f"{split}_step", np.array(self._steps[split])[order])
+            _write_array(group, f"{split}_width", np.array(self._widths[split])[order])
             _write_array(group, f"{split}_sample", samples)
             _write_array(group, f"{split}_label", labels)
             self._write_levels(group, split, order, directory / f"fold{self._fold}" / split)
@@ -146,20 +153,21 @@ class FoldWriter:
         import google_crc32c
         from zarr.codecs import ZstdCodec
 
-        chunk = (1, len(CHECKPOINTS), *self._shapes[split])
-        per_shard = max(1, min(len(order), _SHARD_BYTES // max(1, 2 * int(np.prod(chunk)))))
+        n_samples, n_classes = self._shapes[split]
+        chunk = (1, PLANES, len(CHECKPOINTS), n_classes, n_samples)
+        per_shard = max(1, min(len(order), _SHARD_BYTES // int(np.prod(chunk))))
         group.create_array(
             split,
             shape=(len(order), *chunk[1:]),
-            dtype=np.uint16,
+            dtype=np.uint8,
             chunks=chunk,
             shards=(per_shard, *chunk[1:]),
             compressors=[ZstdCodec(level=_LEVEL)],
-            fill_value=MISSING,
+            fill_value=0,
         )
         file, chunks = self._scratch[split], self._chunks[split]
         for number, start in enumerate(range(0, len(order), per_shard)):
-            path = directory / "c" / str(number) / "0" / "0" / "0"
+            path = directory / "c" / str(number) / "0" / "0" / "0" / "0"
             path.parent.mkdir(parents=True)
             index, end = [], 0
             with path.open("wb") as shard:
@@ -202,7 +210,9 @@ def pack(directory: Path, root: Path, dataset: str) -> str:
     return path
 
 
-def _check_probabilities(p: NDArray[np.floating[Any]], *, what: str) -> None:
+def _check_probabilities(p: NDArray[np.floating[Any]], shape: tuple[int, int], *, what: str) -> None:
+    if p.shape != shape:
+        raise InvalidData(f"{what}: expected shape {shape}, got {p.shape}")
     if not (np.isfinite(p).all() and (p >= 0).all() and np.abs(p.sum(axis=-1) - 1).max() <= _ROW_SUM_TOLERANCE):
         raise InvalidData(f"{what}: expected probabilities whose rows sum to 1")
 

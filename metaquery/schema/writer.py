@@ -16,10 +16,10 @@ from metaquery.errors import InvalidData, InvalidInput
 from metaquery.schema.checks import problems_of_curves, problems_of_tables
 from metaquery.schema.documents import CARD, MANIFEST, SCHEMA_VERSION, SPACE, check_document
 from metaquery.schema.parquet import TableWriter, sort_curves, sort_table, write_parquet
+from metaquery.schema.prediction_encoding import MAX_ERROR
 from metaquery.schema.prediction_writer import FoldWriter, pack, split_parts
 from metaquery.schema.predictions import (
     CHECKPOINTS,
-    MAX_LOG_PROBABILITY_ERROR,
     Checkpoint,
     StoredPredictions,
     TrialPredictions,
@@ -234,7 +234,7 @@ class CorpusWriter:
             "files": [file_entry(root, path, rows[path]) for path in sorted(rows)],
             "predictions": {
                 "checkpoints": list(CHECKPOINTS) if self._with_predictions else [],
-                "max_log_probability_error": MAX_LOG_PROBABILITY_ERROR,
+                "max_error": MAX_ERROR,
             },
             "provenance": dict(provenance),
         }

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import assert_one_line_error
-from phantom_study import grid_of, write_study
 
 import corpus_builder.train.trial as trial_module
 import metaquery as mq
@@ -19,22 +18,6 @@ from metaquery.errors import InvalidInput, UnknownName
 from metaquery.types import Status
 
 DATASET = "phantom_nodules3d"
-
-
-@pytest.fixture(scope="module")
-def sealed(tmp_path_factory, command) -> Path:
-    """A corpus of four phantom trials of three epochs that the real commands made."""
-    root = tmp_path_factory.mktemp("live")
-    grid = grid_of(["tiny_3d.scratch"], lr=[1e-3, 1e-2], optimizer=["adamw", "momentum"])
-    study = write_study(root / "study.yaml", designs={"grid": grid}, trials_per_unit=4)
-    for line in (
-        ("plan", study, "--out", root / "plan.parquet"),
-        ("run", root / "plan.parquet", "--run-dir", root / "run"),
-        ("seal", root / "run", "--out", root / "corpus"),
-    ):
-        done = command("corpus-builder", *line)
-        assert done.returncode == 0, done.stderr
-    return root / "corpus"
 
 
 @pytest.fixture

@@ -203,6 +203,7 @@ def test_damaged_and_foreign_corpora_are_refused(command: Any, old: Path, run: P
     with pytest.raises(InvalidInput, match="the search spaces do not go together"):
         seal(run, tmp_path / "corpus", extends=other)
     manifest = json.loads((old / "corpus.json").read_text())
+    shutil.copy(old / "splits.parquet", damaged)
     (damaged / "corpus.json").write_text(json.dumps({**manifest, "imported": {"format": "x", "notes": []}}))
     with pytest.raises(InvalidInput, match="only a corpus that the builder sealed can grow"):
         seal(run, tmp_path / "corpus", extends=damaged)

@@ -56,14 +56,14 @@ def test_bad_input_is_one_line(command: Command, corpus_path: Path, tmp_path: Pa
         (("sql", "nonsense", "select 1"), ("unknown corpus 'nonsense'",)),
         (("info", tmp_path / "unsealed"), ("not a sealed corpus", "corpus-builder seal")),
         (("verify", tmp_path / "unsealed"), ("not a sealed corpus", "corpus-builder seal")),
-        (("info", "hf://datasets/a/b"), ("hf download", "a/b")),
+        (("info", "hf://a/b"), ("expected hf://datasets/ORG/NAME",)),
         (("sql", corpus_path, "selec 1"), ("SQL: Parser Error",)),
         (("sql", corpus_path, "select x from trials"), ('"x" not found',)),
         (("sql", corpus_path, "copy trials to 'x'"), ("expected one SELECT statement, got COPY",)),
         (("sql", corpus_path, QUERY, "--format", "xml"), ("'xml' is not one of",)),
         (("sql", corpus_path, QUERY, "--format", "parquet"), ("--out FILE",)),
         (("sql", corpus_path, QUERY, "--format", "csv", "--out", tmp_path / "no" / "x.csv"), ("cannot write",)),
-        (("sql", corpus_path), ("Missing argument 'QUERY'",)),
+        (("sql", corpus_path), ("expected one of a query and --named NAME",)),
     ):
         done = command("metaquery", *arguments)
         assert_one_line_error(done, *words)

@@ -75,10 +75,13 @@ def test_evaluate_ends_with_the_report_and_report_rebuilds_it(
     assert lines[-1] == str(out / "report" / "index.html")
     assert Path(lines[-1]).is_file()
     assert lines[0].split() in (["optimizer", "random", "dehb"], ["optimizer", "dehb", "random"])
-    assert done.stderr.splitlines()[-1] == "8/8 studies: dehb on beta done"
+    assert done.stderr.splitlines()[-1].startswith("8/8 studies: ")
+    parts = [line.split()[0] for line in lines[lines.index("CPU time") + 1 : -2]]
+    assert parts == ["opening", "random", "dehb", "analysis", "report", "together"]
     before = contents(out)
+    assert len([name for name in before if name.startswith("parts/")]) == 8
     for name in before:
-        if name not in ("results.parquet", "provenance.json"):
+        if name != "results.parquet" and not name.startswith("parts/"):
             (out / name).unlink()
 
     again = command("metaquery", "report", out)
@@ -106,8 +109,11 @@ EVALUATE = ["evaluate", "--optimizers", "random", "--budget", "1m"]
         ([*RUN, "--seed", "-1"], ["seed must be an integer"]),
         ([*EVALUATE, "--optimizers", ","], ["at least one optimizer"]),
         ([*EVALUATE, "--protocol", "cross"], ["unknown protocol 'cross'"]),
-        ([*EVALUATE, "--datasets", "alpha", "--train", "gamma"], ["gamma and alpha (family family_one)"]),
+        ([*EVALUATE, "--datasets", "alpha", "--train", "gamma"], ["gamma (training) and alpha (test) of family"]),
         ([*EVALUATE, "--seeds", "0"], ["seeds must be a positive integer"]),
+        ([*EVALUATE, "--processes", "0"], ["processes must be a positive integer, got 0"]),
+        ([*EVALUATE, "--workers", "0"], ["workers must be a positive integer, got 0"]),
+        ([*EVALUATE[:-2]], ["a budget needs at least one limit"]),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(

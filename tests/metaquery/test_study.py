@@ -19,8 +19,9 @@ from metaquery.metrics import metric
 from metaquery.optimizers import optimizer
 from metaquery.optimizers.base import Optimizer
 from metaquery.space import Config, Hyperparameter, SearchSpace
-from metaquery.study import STALL_ASKS, Stop, Trajectory, run
+from metaquery.study import STALL_ASKS, run
 from metaquery.testing import TOY_SPACE, SyntheticBenchmark
+from metaquery.trajectory import Stop, Trajectory
 from metaquery.types import Budget, Curve, Observation, Status, Suggestion
 
 SPACE = SearchSpace("letters", (Hyperparameter("x", "categorical", "a", choices=("a", "b", "c", "d")),))

@@ -25,7 +25,7 @@ def read(card: Card, data_root: Path | None) -> RawDataset:
     files = []
     for name, label in labels_by_source_name(card).items():
         place = f"{folder / name}, class {card.classes[label]!r}"
-        names = _files_below(folder / name, problems)
+        names = files_below(folder / name, problems)
         if not (folder / name).is_dir():
             there = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
             problems.append(f"{place}: there is no such folder, only {there}; correct source_names or get the images")
@@ -38,7 +38,7 @@ def read(card: Card, data_root: Path | None) -> RawDataset:
     return read_images(card, folder, files, problems, official=False)
 
 
-def _files_below(folder: Path, problems: list[str]) -> list[str]:
+def files_below(folder: Path, problems: list[str]) -> list[str]:
     """Paths of the files below `folder`, with slashes, sorted; adds a line to `problems` for a closed folder."""
     found = []
 

@@ -18,7 +18,7 @@ from metaquery.errors import InvalidInput
 from metaquery.optimizers.history import DatasetHistory
 from metaquery.optimizers.quicktune.encoding import Encoder
 
-VERSION = 1  # of the format, and of everything that decides the weights
+VERSION = 2  # of the format, and of everything that decides the weights
 _KEY = "quicktune"
 
 
@@ -112,14 +112,18 @@ class Artefact:
         )
 
 
-def content_key(training: Sequence[DatasetHistory], settings: Settings) -> str:
+def content_key(
+    training: Sequence[DatasetHistory], settings: Settings, validation: Sequence[DatasetHistory] = ()
+) -> str:
     """32 hexadecimal digits of what decides an artefact: data in any order, settings and version."""
     digest = hashlib.sha256(json.dumps([VERSION, asdict(settings)], sort_keys=True).encode())
-    for item in sorted(training, key=lambda item: item.dataset):
-        ids = [config.config_id for config in item.configs]
-        digest.update(json.dumps([item.dataset, item.family, dict(item.metafeatures), ids], sort_keys=True).encode())
-        for values in (item.losses, item.seconds):
-            digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+    for role, items in (("training", training), ("validation", validation)):
+        for item in sorted(items, key=lambda item: item.dataset):
+            ids = [config.config_id for config in item.configs]
+            facts = [role, item.dataset, item.family, dict(item.metafeatures), ids]
+            digest.update(json.dumps(facts, sort_keys=True).encode())
+            for values in (item.losses, item.seconds):
+                digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
     return digest.hexdigest()[:32]
 
 

@@ -1,19 +1,41 @@
-"""Fitting the two predictors to points: the steps that meta-training and refits share."""
+"""Fitting a predictor to points, step by step: what meta-training and refits share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+
+from metaquery.optimizers.quicktune.encoding import Array
+from metaquery.optimizers.quicktune.network import Adam, Parameters
+from metaquery.optimizers.quicktune.table import Points
 
 
-def descend(model: nn.Module, loss: Callable[[], Tensor], steps: int, rate: float) -> None:
-    """`steps` of Adam on `loss`, at a constant learning rate `rate`; `model` is left in evaluation mode."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True)
-    model.train()
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss().backward()
-        optimizer.step()
-    model.eval()
+class Predictor(Protocol):
+    """What can be fitted."""
+
+    parameters: Parameters
+
+    def loss(
+        self,
+        points: Points,
+        values: Array,
+        /,
+        gradient: Parameters | None = None,
+        dropout: np.random.Generator | None = None,
+    ) -> float:
+        """How badly `values`, shape (n,), are predicted; sets `gradient` where given; with `dropout` as in training."""
+
+
+class Fit:
+    """Adam at work on a predictor."""
+
+    def __init__(self, model: Predictor) -> None:
+        self._model = model
+        self._adam = Adam(model.parameters)
+        self._gradient = model.parameters.like()
+
+    def step(self, points: Points, values: Array, rate: float, rng: np.random.Generator) -> None:
+        """One step of learning rate `rate`."""
+        self._model.loss(points, values, self._gradient, rng)
+        self._adam.step(self._gradient, rate)

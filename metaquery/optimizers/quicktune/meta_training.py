@@ -10,15 +10,15 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from metaquery.errors import InvalidInput
 from metaquery.optimizers.history import DatasetHistory
 from metaquery.optimizers.quicktune.artefact import Artefact, Settings, cached_path, content_key
 from metaquery.optimizers.quicktune.cost import CostPredictor
-from metaquery.optimizers.quicktune.encoding import Encoder, LossScale, MetafeatureScale
-from metaquery.optimizers.quicktune.extractor import contained, shape_of
+from metaquery.optimizers.quicktune.encoding import Array, Encoder, LossScale, MetafeatureScale
+from metaquery.optimizers.quicktune.extractor import shape_of
+from metaquery.optimizers.quicktune.fitting import Fit, Predictor
+from metaquery.optimizers.quicktune.network import one_thread
 from metaquery.optimizers.quicktune.predictor import DeepKernelGP
 from metaquery.optimizers.quicktune.table import Indices, Points, Table
 
@@ -32,40 +32,49 @@ _USELESS = 0.95  # quantile of the training losses that stands for having learne
 Progress = Callable[[int, int, float], None]  # steps done, steps in all, best validation loss so far
 
 
-def meta_train(training: Sequence[DatasetHistory], settings: Settings, progress: Progress | None = None) -> Artefact:
-    """Predictors fitted to the datasets `training`; the same bytes for the same training data and settings.
+def meta_train(
+    training: Sequence[DatasetHistory],
+    settings: Settings,
+    progress: Progress | None = None,
+    validation: Sequence[DatasetHistory] = (),
+) -> Artefact:
+    """Predictors fitted to the datasets `training`; the same bytes for the same data and settings.
 
     A step fits 32 points, each a config up to a random epoch, of one training dataset; the learning rate falls as
-    a half cosine. A quarter of the families, at least one, is held out to choose the best step by, for each
-    predictor its own; with a single family, a quarter of its configs.
+    a half cosine. The best step is chosen, for each predictor its own, on the datasets `validation`. Where there are
+    none, a quarter of the families, at least one, is held out for that; with a single family, a quarter of its configs.
     """
-    sources = sorted(training, key=lambda item: item.dataset)
-    if not any(np.isfinite(item.losses).any() for item in sources):
-        raise InvalidInput("meta-training needs training datasets with at least one trial that ran, got none")
+    for role, items in (("training", training), ("validation", validation)):
+        if (items or role == "training") and not any(np.isfinite(item.losses).any() for item in items):
+            raise InvalidInput(f"meta-training needs {role} datasets with at least one trial that ran, got none")
+    sources = sorted([*training, *validation], key=lambda item: item.dataset)
     started = time.perf_counter()
     encoder = _encoder(sources, settings)
     rng = np.random.default_rng(settings.seed)
-    train, held_out = _split([_Source(encoder, item) for item in sources], rng)
-    with contained(settings.seed):
+    if validation:
+        train, held_out = (_usable(encoder, items) for items in (training, validation))
+    else:
+        train, held_out = _split(_usable(encoder, training), rng)
+    with one_thread():
         shape = shape_of(encoder, grey_box=settings.grey_box)
-        gp, cost = DeepKernelGP(shape), CostPredictor(shape)
-        cost.centre(torch.from_numpy(np.concatenate([item.seconds.ravel() for item in sources])))
+        gp, cost = DeepKernelGP(shape, rng), CostPredictor(shape, rng)
+        cost.centre(np.concatenate([item.seconds.ravel() for item in sources]))
         runs = [
-            _Run(gp, settings.steps, lambda batch: gp.negative_log_likelihood(batch.points, batch.targets)),
-            _Run(cost, settings.steps, lambda batch: cost.squared_error(batch.points, batch.seconds)),
+            _Run(gp, settings.steps, lambda batch: (batch.points, batch.targets)),
+            _Run(cost, settings.steps, lambda batch: (batch.points, batch.seconds)),
         ]
         checks = [source.sample(rng, _CHECK_POINTS) for source in held_out]
         for step in range(1, settings.steps + 1):
             batch = train[int(rng.integers(len(train)))].sample(rng, BATCH)
             for run in runs:
-                run.step(batch)
+                run.step(batch, rng)
             if step % CHECK_EVERY == 0 or step == settings.steps:
                 for run in runs:
                     run.check(checks)
                 if progress is not None:
                     progress(step, settings.steps, runs[0].best)
     weights = {
-        f"{name}.{key}": value.numpy()
+        f"{name}.{key}": value
         for name, run in zip(("performance", "cost"), runs, strict=True)
         for key, value in run.weights.items()
     }
@@ -76,13 +85,14 @@ def meta_train(training: Sequence[DatasetHistory], settings: Settings, progress:
         "seconds": time.perf_counter() - started,
     }
     families = tuple(sorted({item.family for item in sources}))
-    return Artefact(content_key(training, settings), encoder, settings, families, weights, report)
+    key = content_key(training, settings, validation)
+    return Artefact(key, encoder, settings, families, weights, report)
 
 
 class _Batch(NamedTuple):
     points: Points
-    targets: Tensor
-    seconds: Tensor
+    targets: Array
+    seconds: Array
 
 
 class _Source:
@@ -96,9 +106,9 @@ class _Source:
         self._table = Table(encoder, item.configs, item.metafeatures)
         self._table.losses[:, : item.epochs] = item.losses
         self._table.seconds[:, : item.epochs] = item.seconds
-        observed, epochs = self._table.observed()
-        run = np.zeros(len(self._table), dtype=np.int64)
-        np.maximum.at(run, observed, epochs)
+        # Epochs after the first that cost nothing were not trained: there the last loss stands.
+        trained = np.isfinite(self._table.losses) & ((self._table.seconds != 0.0) | (np.arange(encoder.epochs) == 0))
+        run = np.logical_and.accumulate(trained, axis=1).sum(axis=1)
         usable = np.flatnonzero(run)
         self.rows = usable if rows is None else np.intersect1d(usable, rows)
         self._run = run
@@ -113,34 +123,30 @@ class _Source:
         epochs = 1 + (rng.random(n) * self._run[rows]).astype(np.int64)
         targets = self.encoder.losses.standardise(self._table.losses_at(rows, epochs))
         seconds = self._table.seconds_at(rows, epochs)
-        return _Batch(self._table.points(rows, epochs), torch.from_numpy(targets), torch.from_numpy(seconds))
+        return _Batch(self._table.points(rows, epochs), targets, seconds)
 
 
 class _Run:
     """One predictor in training, and its best weights so far."""
 
-    def __init__(self, model: nn.Module, steps: int, loss: Callable[[_Batch], Tensor]) -> None:
+    def __init__(self, model: Predictor, steps: int, reads: Callable[[_Batch], tuple[Points, Array]]) -> None:
         self.best = math.inf
-        self.weights: dict[str, Tensor] = {}
+        self.weights: dict[str, Array] = {}
         self._model = model
-        self._loss = loss
-        self._optimizer = torch.optim.Adam(model.parameters(), lr=_RATE, fused=True)
-        self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, T_max=steps)
+        self._reads = reads
+        self._fit = Fit(model)
+        self._steps, self._done = steps, 0
 
-    def step(self, batch: _Batch) -> None:
-        self._model.train()
-        self._optimizer.zero_grad()
-        self._loss(batch).backward()
-        self._optimizer.step()
-        self._schedule.step()
+    def step(self, batch: _Batch, rng: np.random.Generator) -> None:
+        rate = 0.5 * _RATE * (1.0 + math.cos(math.pi * self._done / self._steps))
+        self._fit.step(*self._reads(batch), rate, rng)
+        self._done += 1
 
-    @torch.no_grad()
     def check(self, batches: Sequence[_Batch]) -> None:
-        self._model.eval()
-        value = float(np.mean([float(self._loss(batch)) for batch in batches]))
+        value = float(np.mean([self._model.loss(*self._reads(batch)) for batch in batches]))
         if value < self.best or not self.weights:
             self.best = value
-            self.weights = {name: tensor.clone() for name, tensor in self._model.state_dict().items()}
+            self.weights = self._model.parameters.arrays()
 
 
 def _encoder(sources: Sequence[DatasetHistory], settings: Settings) -> Encoder:
@@ -156,9 +162,14 @@ def _encoder(sources: Sequence[DatasetHistory], settings: Settings) -> Encoder:
     )
 
 
-def _split(sources: Sequence[_Source], rng: np.random.Generator) -> tuple[list[_Source], list[_Source]]:
+def _usable(encoder: Encoder, items: Sequence[DatasetHistory]) -> list[_Source]:
+    """Those with a trial that ran, by name."""
+    sources = (_Source(encoder, item) for item in sorted(items, key=lambda item: item.dataset))
+    return [source for source in sources if len(source.rows)]
+
+
+def _split(usable: Sequence[_Source], rng: np.random.Generator) -> tuple[list[_Source], list[_Source]]:
     """What trains, and what is held out."""
-    usable = [source for source in sources if len(source.rows)]
     families = sorted({source.family for source in usable})
     if len(families) > 1:
         order = rng.permutation(len(families))[: max(1, round(_VALIDATION_SHARE * len(families)))]
@@ -173,16 +184,18 @@ def _split(sources: Sequence[_Source], rng: np.random.Generator) -> tuple[list[_
     return train, held_out
 
 
-def obtain(training: Sequence[DatasetHistory], settings: Settings) -> Artefact:
-    """The artefact of `training` and `settings`: from the user's cache, else meta-trained now and kept there.
+def obtain(
+    training: Sequence[DatasetHistory], settings: Settings, validation: Sequence[DatasetHistory] = ()
+) -> Artefact:
+    """The artefact of these datasets and `settings`: from the user's cache, else meta-trained now and kept there.
 
     Says on standard error how far it is, and in the end how long it took: that time is no part of any ask.
     """
-    path = cached_path(content_key(training, settings))
+    path = cached_path(content_key(training, settings, validation))
     if path.is_file():
         with suppress(InvalidInput):  # a damaged file is made again
             return Artefact.load(path)
-    artefact = meta_train(training, settings, say)
+    artefact = meta_train(training, settings, say, validation)
     artefact.save(path)
     print(f"meta-trained in {artefact.report['seconds']:.0f} s, kept in {path}", file=sys.stderr)
     return artefact

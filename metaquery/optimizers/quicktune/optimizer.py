@@ -9,11 +9,13 @@ import numpy as np
 
 from metaquery.errors import InvalidInput, LeakageError
 from metaquery.optimizers.base import Optimizer
+from metaquery.optimizers.history import History
 from metaquery.optimizers.quicktune.acquisition import best_at, expected_improvement
 from metaquery.optimizers.quicktune.artefact import Artefact, Settings
 from metaquery.optimizers.quicktune.encoding import Encoder, LossScale
+from metaquery.optimizers.quicktune.refitting import refit_policy
 from metaquery.space import Config
-from metaquery.types import Observation, Suggestion, Task
+from metaquery.types import Observation, Status, Suggestion, Task
 
 POOL = 500  # configs that stand for a space of which any config can be evaluated
 
@@ -28,7 +30,9 @@ class Quicktune(Optimizer):
 
     The predictors come from `artefact`, a file of `metaquery meta-train`, or where there is none from the history,
     by `meta_steps` of meta-training the first time and from the user's cache after that. Where nothing may train,
-    they start from random weights, as they do without `meta`.
+    they start from random weights, as they do without `meta`. That training comes before the study and is not charged;
+    the stamp says what it took. `refit` is how the predictors follow the study: `warm`, by few steps where their
+    fit has become worse, or `full`, the paper's own schedule.
     """
 
     name = "quicktune"
@@ -40,15 +44,33 @@ class Quicktune(Optimizer):
         "metafeatures": True,
         "artefact": "",
         "meta_steps": 10_000,
+        "refit": "warm",
     }
     fixed: ClassVar[Mapping[str, Any]] = {}  # what a variant turns off for good
-    packages = ("torch", "safetensors")
+    _trained_on: Artefact | None = None
+    packages = ("safetensors",)
     extra = "quicktune"
+
+    def __init__(self, seed: int = 0, *, history: History | None = None, **options: Any) -> None:
+        super().__init__(seed, history=history, **options)
+        self._options = {**self.options, **self.fixed}
+
+    def prepare(self) -> None:
+        """Meta-train, unless the cache has it."""
+        self._meta_trained()
+
+    @property
+    def stamp(self) -> dict[str, Any]:
+        """What identifies this optimizer on every result, and once it is bound, what meta-trained it."""
+        artefact = self._trained_on
+        if artefact is None:
+            return super().stamp
+        report = {name: artefact.report[name] for name in ("training", "validation", "seconds")}
+        return super().stamp | {"meta_training": {"key": artefact.key, **report, "charged": False}}
 
     def _bind(self, task: Task) -> None:
         from metaquery.optimizers.quicktune.surrogate import Surrogate
 
-        self._options = {**self.options, **self.fixed}
         self._rng = np.random.default_rng(self.seed)
         pool = task.candidates or [task.space.sample(self._rng) for _ in range(POOL)]
         # By content, so that the order in which candidates are given decides nothing.
@@ -64,6 +86,7 @@ class Quicktune(Optimizer):
                 f"{self.name} was meta-trained on {encoder.epochs} epochs, the task has {task.max_epochs}: "
                 "meta-train it on curves of that length"
             )
+        self._trained_on = artefact
         self._surrogate = Surrogate(
             self._configs,
             encoder,
@@ -71,6 +94,7 @@ class Quicktune(Optimizer):
             grey_box=self._options["grey_box"],
             cost=self._options["cost"],
             seed=self.seed,
+            policy=refit_policy(self._options["refit"]),
             artefact=artefact,
         )
 
@@ -80,11 +104,11 @@ class Quicktune(Optimizer):
             return None
         epochs = self._epochs[rows] + 1
         losses = self._surrogate.table.losses
-        if np.isfinite(losses).any():
-            running = [(self._row[s.config], s.epoch) for s in self._pending.values()]
-            predicted = self._surrogate.predict(rows, epochs, running)
-            value = expected_improvement(predicted.mean, predicted.deviation, best_at(losses, epochs))
-            place = int(np.argmax(value / predicted.seconds))
+        if self._epochs.any():
+            predicted = self._surrogate.predict([self._row[s.config] for s in self._pending.values()])
+            best = best_at(losses, epochs)
+            value = expected_improvement(predicted.mean[rows], predicted.deviation[rows], best)
+            place = int(np.argmax(value / predicted.seconds[rows]))
         else:
             place = int(self._rng.integers(len(rows)))
         self._open[rows[place]] = False
@@ -92,8 +116,8 @@ class Quicktune(Optimizer):
 
     def _tell(self, suggestion: Suggestion, observation: Observation, loss: float) -> None:
         row = self._row[suggestion.config]
-        if not observation.ok:
-            return
+        if not observation.ok or observation.status is Status.EARLY_STOPPED:
+            return  # one that had stopped by its own rule has nothing new to tell either
         seconds = observation.cost_seconds - self._seconds[row]
         self._surrogate.observe(row, suggestion.epoch, loss, seconds)
         self._epochs[row] = suggestion.epoch
@@ -114,7 +138,7 @@ class Quicktune(Optimizer):
         from metaquery.optimizers.quicktune.meta_training import obtain
 
         settings = Settings(options["meta_steps"], options["grey_box"], options["metafeatures"])
-        return obtain(self.history.training, settings)
+        return obtain(self.history.training, settings, self.history.validation)
 
     def _check(self, artefact: Artefact) -> None:
         for flag in ("grey_box", "metafeatures"):

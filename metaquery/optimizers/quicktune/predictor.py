@@ -3,117 +3,114 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
-from metaquery.optimizers.quicktune.extractor import Extractor, Shape
+from metaquery.optimizers.quicktune.encoding import Array
+from metaquery.optimizers.quicktune.extractor import Shape, extract, extract_back
+from metaquery.optimizers.quicktune.network import Parameters
 from metaquery.optimizers.quicktune.table import Points
 
 _LEAST_NOISE = 1e-4  # variance, of standardised targets
-_JITTERS = (1e-8, 1e-6, 1e-4, 1e-2)  # shares of the kernel's variance, tried in turn
+_FIRST_NOISE = 0.1
+_JITTERS = (0.0, 1e-8, 1e-6, 1e-4, 1e-2)  # shares of the kernel's variance, tried in turn
 
 
-class DeepKernelGP(nn.Module):
+class DeepKernelGP:
     """Constant mean, scaled RBF kernel on extracted features, Gaussian noise; exact, in float64."""
 
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.extractor = Extractor(shape)
-        self.mean = nn.Parameter(torch.zeros((), dtype=torch.float64))
-        self.log_variance = nn.Parameter(torch.zeros((), dtype=torch.float64))
-        self.log_length = nn.Parameter(torch.zeros((), dtype=torch.float64))
-        self.log_noise = nn.Parameter(torch.full((), math.log(0.1), dtype=torch.float64))
+    def __init__(self, shape: Shape, rng: np.random.Generator) -> None:
+        self._shape = shape
+        scalars = dict.fromkeys(("mean", "log_variance", "log_length", "log_noise"), ())
+        self.parameters = Parameters({**shape.parameters, **scalars})
+        self.parameters.draw(rng)
+        self.parameters["log_noise"][...] = math.log(_FIRST_NOISE)
 
     @property
-    def noise(self) -> Tensor:
+    def mean(self) -> float:
+        """Of the targets, before anything is observed."""
+        return float(self.parameters["mean"])
+
+    @property
+    def variance(self) -> float:
+        """Of the noiseless targets, before anything is observed."""
+        return math.exp(self.parameters["log_variance"])
+
+    @property
+    def noise(self) -> float:
         """Variance of the noise."""
-        return _LEAST_NOISE + self.log_noise.exp()
+        return _LEAST_NOISE + math.exp(self.parameters["log_noise"])
 
-    def kernel(self, left: Tensor, right: Tensor) -> Tensor:
+    def features(self, points: Points) -> Array:
+        """Shape (n, WIDTH)."""
+        return extract(self._shape, self.parameters, points)[0]
+
+    def kernel(self, left: Array, right: Array) -> Array:
         """Covariances of two sets of features, shape (n_left, n_right)."""
-        left, right = left / self.log_length.exp(), right / self.log_length.exp()
-        squares = (left**2).sum(1)[:, None] + (right**2).sum(1) - 2.0 * left @ right.T
-        return (self.log_variance - 0.5 * squares.clamp(min=0.0)).exp()
+        squares = _squares(left, right) / math.exp(2.0 * self.parameters["log_length"])
+        covariances: Array = np.exp(self.parameters["log_variance"] - 0.5 * squares)
+        return covariances
 
-    def negative_log_likelihood(self, points: Points, targets: Tensor) -> Tensor:
-        """The negative log marginal likelihood of `targets`, shape (n,), per point."""
-        features = self.extractor(points)
-        value: Tensor = _NegativeLogDensity.apply(self.noisy_kernel(features), targets - self.mean)
-        return value / len(targets)
+    def loss(
+        self,
+        points: Points,
+        targets: Array,
+        /,
+        gradient: Parameters | None = None,
+        dropout: np.random.Generator | None = None,
+    ) -> float:
+        """The negative log marginal likelihood of `targets`, shape (n,), per point; sets `gradient` where given."""
+        from scipy.linalg.lapack import dpotri
 
-    @torch.no_grad()
-    def posterior(self, points: Points, targets: Tensor) -> Posterior:
-        """What is known after `targets`, shape (n,), with all parameters fixed. Call `eval` first."""
-        features = self.extractor(points)
-        return Posterior(self, features, targets, _cholesky(self.noisy_kernel(features)))
-
-    def noisy_kernel(self, features: Tensor) -> Tensor:
-        """Covariance of the noisy targets at `features`, shape (n, n)."""
-        return self.kernel(features, features) + self.noise * torch.eye(len(features), dtype=torch.float64)
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """Observed features, shape (n, WIDTH), targets, shape (n,), and the Cholesky factor of their covariance."""
-
-    model: DeepKernelGP
-    features: Tensor
-    targets: Tensor
-    factor: Tensor
-
-    @torch.no_grad()
-    def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the noiseless targets at `features`, both of shape (m,)."""
-        across = torch.linalg.solve_triangular(
-            self.factor, self.model.kernel(self.features, features), upper=False
-        )  # (n, m)
-        residual = (self.targets - self.model.mean)[:, None]
-        white = torch.linalg.solve_triangular(self.factor, residual, upper=False)
-        mean = self.model.mean + (across * white).sum(0)
-        variance = self.model.log_variance.exp() - (across**2).sum(0)
-        return mean, variance.clamp(min=1e-12).sqrt()
-
-    @torch.no_grad()
-    def appended(self, features: Tensor, targets: Tensor) -> Posterior:
-        """The posterior after `targets`, shape (m,), at `features` as well: its factor grows by m rows."""
-        n, m = len(self.features), len(features)
-        across = torch.linalg.solve_triangular(self.factor, self.model.kernel(self.features, features), upper=False)
-        factor = torch.zeros((n + m, n + m), dtype=torch.float64)
-        factor[:n, :n] = self.factor
-        factor[n:, :n] = across.T
-        factor[n:, n:] = _cholesky(self.model.noisy_kernel(features) - across.T @ across)
-        return Posterior(self.model, torch.cat([self.features, features]), torch.cat([self.targets, targets]), factor)
+        p, n = self.parameters, len(targets)
+        features, kept = extract(self._shape, p, points, dropout)
+        covariance = self.kernel(features, features)
+        factor = cholesky(with_noise(covariance, self.noise))
+        residual = targets - self.mean
+        white = solve(factor, residual)
+        value = (0.5 * white @ white + np.log(factor.diagonal()).sum()) / n + 0.5 * math.log(2.0 * math.pi)
+        if gradient is not None:
+            weights = solve(factor, white, transposed=True)
+            lower, _ = dpotri(factor, lower=1)
+            inverse = np.tril(lower) + np.tril(lower, -1).T
+            dcovariance = (0.5 / n) * (inverse - np.outer(weights, weights))
+            pull = dcovariance * covariance  # by minus half the scaled squared distance
+            dfeatures = 2.0 / math.exp(2.0 * p["log_length"]) * (pull @ features - pull.sum(1)[:, None] * features)
+            gradient["mean"][...] = -weights.sum() / n
+            gradient["log_variance"][...] = pull.sum()
+            gradient["log_length"][...] = -(dfeatures * features).sum()
+            gradient["log_noise"][...] = dcovariance.trace() * math.exp(p["log_noise"])
+            extract_back(self._shape, p, gradient, points, kept, dfeatures)
+        return float(value)
 
 
-def _cholesky(covariance: Tensor) -> Tensor:
-    """The lower Cholesky factor, with the least jitter that it takes."""
-    factor: Tensor
-    factor, failed = torch.linalg.cholesky_ex(covariance)
+def with_noise(covariance: Array, noise: float) -> Array:
+    """`covariance`, shape (n, n), with `noise` added on the diagonal."""
+    noisy = covariance.copy()
+    noisy.flat[:: len(noisy) + 1] += noise
+    return noisy
+
+
+def cholesky(covariance: Array) -> Array:
+    """The lower Cholesky factor, shape (n, n), with the least jitter that it takes."""
+    from scipy.linalg.lapack import dpotrf
+
     for jitter in _JITTERS:
+        factor, failed = dpotrf(with_noise(covariance, jitter * covariance.diagonal().mean()), lower=1, clean=1)
         if not failed:
             break
-        diagonal = covariance.diagonal().mean() * jitter
-        factor, failed = torch.linalg.cholesky_ex(covariance + diagonal * torch.eye(len(covariance)))
-    return factor
+    lower: Array = factor
+    return lower
 
 
-class _NegativeLogDensity(torch.autograd.Function):
-    """-log N(residual; 0, covariance), with its gradient in closed form: faster than through the factorisation."""
+def solve(factor: Array, right: Array, *, transposed: bool = False) -> Array:
+    """The solution of the lower triangular system, or of its transpose, for `right`, shape (n,) or (n, m)."""
+    from scipy.linalg.lapack import dtrtrs
 
-    @staticmethod
-    def forward(ctx: Any, covariance: Tensor, residual: Tensor) -> Tensor:
-        factor = _cholesky(covariance)
-        weights = torch.cholesky_solve(residual[:, None], factor)[:, 0]
-        ctx.save_for_backward(factor, weights)
-        constant = 0.5 * len(residual) * math.log(2.0 * math.pi)
-        value: Tensor = 0.5 * residual @ weights + factor.diagonal().log().sum() + constant
-        return value
+    solution: Array = dtrtrs(factor, right, lower=1, trans=int(transposed))[0]
+    return solution
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        factor, weights = ctx.saved_tensors
-        inverse = torch.cholesky_inverse(factor)
-        return 0.5 * gradient * (inverse - torch.outer(weights, weights)), gradient * weights
+
+def _squares(left: Array, right: Array) -> Array:
+    squares: Array = (left**2).sum(1)[:, None] + (right**2).sum(1) - 2.0 * left @ right.T
+    return np.maximum(squares, 0.0)

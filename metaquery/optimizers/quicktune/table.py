@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from metaquery.optimizers.quicktune.encoding import Array, Encoder
 from metaquery.space import Config
@@ -19,12 +17,12 @@ Indices = NDArray[np.int64]
 class Points(NamedTuple):
     """Inputs of a predictor, float64: n configs, each at the epoch whose outcome is asked for."""
 
-    backbones: Tensor  # (n, n_backbones)
-    others: Tensor  # (n, n_others)
-    epochs: Tensor  # (n,), as shares of the full fidelity
-    prefixes: Tensor  # (n, epochs), scores of the epochs before, padded with zeros
-    started: Tensor  # (n,), whether there is an epoch before
-    metafeatures: Tensor  # (n_metafeatures,)
+    backbones: Array  # (n, n_backbones)
+    others: Array  # (n, n_others)
+    epochs: Array  # (n,), as shares of the full fidelity
+    prefixes: Array  # (n, epochs), scores of the epochs before, padded with zeros
+    started: NDArray[np.bool_]  # (n,), whether there is an epoch before
+    metafeatures: Array  # (n_metafeatures,)
 
 
 class Table:
@@ -38,9 +36,9 @@ class Table:
         self.encoder = encoder
         self.losses = np.full((len(configs), encoder.epochs), np.nan)
         self.seconds = np.full((len(configs), encoder.epochs), np.nan)
-        self._backbones = torch.from_numpy(backbones)
-        self._others = torch.from_numpy(others)
-        self._metafeatures = torch.from_numpy(encoder.metafeatures(metafeatures))
+        self._backbones = backbones
+        self._others = others
+        self._metafeatures = encoder.metafeatures(metafeatures)
 
     def __len__(self) -> int:
         return len(self.losses)
@@ -54,13 +52,12 @@ class Table:
         """The inputs for the outcome of `epochs` (1-based) of the configs at `rows`, both of shape (n,)."""
         before = np.arange(self.encoder.epochs) < (epochs - 1)[:, None]
         prefixes = np.where(before, self.encoder.losses.scores(self.losses[rows]), 0.0)
-        at = torch.from_numpy(rows)
         return Points(
-            self._backbones[at],
-            self._others[at],
-            torch.from_numpy(epochs / self.encoder.epochs),
-            torch.from_numpy(prefixes),
-            torch.from_numpy(epochs > 1),
+            self._backbones[rows],
+            self._others[rows],
+            epochs / self.encoder.epochs,
+            prefixes,
+            epochs > 1,
             self._metafeatures,
         )
 

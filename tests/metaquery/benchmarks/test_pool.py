@@ -113,14 +113,12 @@ def test_without_test_values_only_validation_is_reported(pool: mq.Corpus, tmp_pa
     assert again.summary().columns == evaluation.summary().columns
     assert not any("test" in column for column in evaluation.summary().columns)
     page = (tmp_path / "e" / "report" / "index.html").read_text()
-    assert "The corpus has no test values: optimizers are judged by the validation values that they saw" in page
+    assert "The corpus has no test values, so optimizers are judged by the validation values that they saw" in page
     assert "test regret" not in page
     assert "summed over hyperparameters: random 0.00, dehb" in page
-    assert {path.stem for path in (tmp_path / "e" / "figures").iterdir()} == {
-        "regret_validation",
-        "rank_validation",
-        "datasets",
-    }
+    drawn = {path.stem for path in (tmp_path / "e" / "figures").iterdir()}
+    assert {"regret_validation", "rank_validation", "datasets"} < drawn
+    assert not {"regret_test", "rank_test"} & drawn
 
 
 def test_a_metric_without_values_is_refused_with_one_that_has_them(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from metaquery.errors import InvalidConfig, InvalidInput, UnknownName
 from metaquery.metrics import METRICS
 from metaquery.schema.writer import write_corpus
 from metaquery.space import Config
-from metaquery.types import Observation, Status
+from metaquery.types import STATUSES, Observation, Status
 
 
 @pytest.fixture
@@ -86,6 +86,46 @@ def test_query_is_the_plain_path(corpus: mq.Corpus) -> None:
             for epoch in range(1, 28):
                 fast, plain = bench.query(config, epoch), Benchmark._query(bench, config, epoch)
                 assert repr(fast) == repr(plain)  # equal, NaN included
+
+
+def test_batches_are_single_queries(corpus: mq.Corpus) -> None:
+    for dataset in corpus.datasets:
+        bench = corpus.benchmark(dataset)
+        assert bench.configs is not None
+        rows, epochs = (part.ravel() for part in np.indices((len(bench.configs), 27)))
+        epochs = epochs + 1
+        configs = [bench.configs[row] for row in rows]
+        expected = [bench.query(config, epoch) for config, epoch in zip(configs, epochs, strict=True)]
+        by_rows, by_configs = bench.query_batch(rows, epochs), bench.query_batch(configs, epochs.tolist())
+        plain = Benchmark._query_batch(bench, configs, epochs)
+        for found in (by_rows, by_configs, plain):
+            together = zip(found.value.tolist(), found.cost_seconds.tolist(), found.status, strict=True)
+            assert repr([Observation(v, c, STATUSES[s]) for v, c, s in together]) == repr(expected)
+        for config, epoch, observation in zip(configs, epochs, expected, strict=True):
+            outcome = bench.evaluate(config, epoch)
+            assert repr(outcome) == repr(Benchmark._evaluate(bench, config, epoch))
+            assert repr(outcome.observation) == repr(observation)
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "message"),
+    [
+        (np.array([0, 27]), [1, 1], "positions of configs must be from 0 to 26, got 0 to 27"),
+        (np.array([-1]), [1], "positions of configs must be from 0 to 26, got -1 to -1"),
+        (np.array([0.0]), [1], "positions of configs must be integers, got an array of float64"),
+        (np.array([0]), [28], "epochs must be from 1 to 27, got 28 to 28"),
+        (np.array([0]), [0], "epochs must be from 1 to 27, got 0 to 0"),
+        (np.array([0]), [1.5], "epochs must be 1 integers, one for each config, got float64"),
+        (np.array([0, 1]), [1], "epochs must be 2 integers, one for each config"),
+    ],
+)
+def test_bad_batches(bench: Benchmark, rows: Any, epochs: Any, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        bench.query_batch(rows, epochs)
+
+
+def test_an_empty_batch(bench: Benchmark) -> None:
+    assert len(bench.query_batch([], []).value) == 0
 
 
 @pytest.mark.parametrize(
@@ -270,8 +310,8 @@ def test_kinds_come_from_entry_points(corpus: mq.Corpus, monkeypatch: pytest.Mon
         return _Entries([_Entry()] if name in (None, "mirror") else [])
 
     monkeypatch.setattr(benchmarks, "entry_points", entry_points)
-    assert benchmark_kinds() == ("mirror", "tabular")
+    assert benchmark_kinds() == ("mirror", "surrogate", "tabular")
     what = {"dataset": "alpha", "metric": "auc", "fold": 0, "seed": 0}
     assert make_benchmark("mirror", corpus, **what) == (corpus, what)  # type: ignore[comparison-overlap]
-    with pytest.raises(UnknownName, match="expected one of: mirror, tabular"):
+    with pytest.raises(UnknownName, match="expected one of: mirror, surrogate, tabular"):
         make_benchmark("x", corpus, **what)

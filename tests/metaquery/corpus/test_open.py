@@ -11,7 +11,7 @@ import pytest
 
 import metaquery as mq
 from metaquery import corpus as corpus_module
-from metaquery.errors import CorpusError, InvalidInput, UnknownName
+from metaquery.errors import CorpusError, UnknownName
 from metaquery.space import SearchSpace
 
 
@@ -52,11 +52,6 @@ def test_bundled_names_come_first(corpus_copy: Path, monkeypatch: pytest.MonkeyP
 def test_not_sealed(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"not a sealed corpus.*corpus-builder seal"):
         mq.open(tmp_path)
-
-
-def test_remote(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="hf download --repo-type dataset ORG/NAME --local-dir DIR"):
-        mq.open("hf://datasets/ORG/NAME")
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from factory import make_content
 import metaquery as mq
 from metaquery.errors import CorpusError, InvalidInput, MedCurvesError, UnknownName
 from metaquery.metrics import METRICS, compute_all
+from metaquery.schema.prediction_encoding import EXACT, MAX_ERROR
 from metaquery.schema.prediction_reader import PredictionFile
-from metaquery.schema.predictions import CHECKPOINTS, MAX_LOG_PROBABILITY_ERROR, SPLITS
+from metaquery.schema.predictions import CHECKPOINTS, SPLITS
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +37,9 @@ def test_every_stored_prediction_comes_back(corpus: mq.Corpus, content: dict[str
                 assert y_true.shape == (len(expected),)
                 assert y_prob.shape == expected.shape
                 assert np.array_equal(y_prob.argmax(axis=1), expected.argmax(axis=1))
-                error = np.abs(np.log(y_prob) - np.log(expected.astype(np.float64)))
-                assert error.max() <= MAX_LOG_PROBABILITY_ERROR
+                for name, bound in MAX_ERROR.items():
+                    stored, exact = (METRICS[name].function(y_true, p.astype(np.float64)) for p in (y_prob, expected))
+                    assert abs(stored - exact) <= bound
 
 
 def test_metrics_of_predictions_are_those_of_the_curve(corpus: mq.Corpus) -> None:
@@ -47,8 +49,8 @@ def test_metrics_of_predictions_are_those_of_the_curve(corpus: mq.Corpus) -> Non
             values = compute_all(*corpus.predictions(row["trial_id"], split=split, epoch=row["epoch"]))
             for name in ("accuracy", "balanced_accuracy", "f1"):
                 assert values[name] == pytest.approx(row[f"{split}_{name}"], abs=1e-6)
-            assert values["loss"] == pytest.approx(row[f"{split}_loss"], abs=MAX_LOG_PROBABILITY_ERROR)
-            assert values["auc"] == pytest.approx(row[f"{split}_auc"], abs=5e-3)  # one pair of 15 x 15
+            for name, bound in MAX_ERROR.items():
+                assert values[name] == pytest.approx(row[f"{split}_{name}"], abs=bound + 1e-6)
     assert set(values) == set(METRICS)
 
 
@@ -84,16 +86,19 @@ def test_reading_is_what_zarr_reads(corpus: mq.Corpus) -> None:
             assert sorted(root.group_keys()) == [f"fold{fold}" for fold in file.folds]
             for fold in file.folds:
                 group, stored = root[f"fold{fold}"], file.fold(fold)
-                assert group.attrs["checkpoints"] == list(CHECKPOINTS)
+                assert dict(group.attrs) == {"checkpoints": list(CHECKPOINTS), "max_error": MAX_ERROR}
                 assert np.array_equal(group["trial"][:], stored.trials)
                 assert np.array_equal(group["epoch"][:], stored.epochs)
                 for split in SPLITS:
                     assert np.array_equal(group[f"{split}_label"][:], stored.labels[split])
                     assert np.array_equal(group[f"{split}_sample"][:], stored.samples[split])
-                    levels, steps = group[split][:], group[f"{split}_step"][:]
+                    steps, widths = group[f"{split}_step"][:], group[f"{split}_width"][:]
+                    levels = np.einsum("tpkcn,p->tknc", group[split][:], 256 ** np.arange(4))
                     for row, column in zip(*np.nonzero(stored.epochs), strict=True):
                         weights = np.exp(-(levels[row, column] * steps[row, column]))
-                        expected = weights / weights.sum(axis=1, keepdims=True)
+                        expected = np.float32(weights / weights.sum(axis=1, keepdims=True))
+                        if widths[row, column] == EXACT:
+                            expected = np.uint32(levels[row, column]).view(np.float32)
                         assert np.array_equal(stored.read(row, column, split), expected)
 
 
@@ -103,8 +108,8 @@ def test_missing_checkpoints_are_marked(corpus: mq.Corpus) -> None:
         group: Any = zarr.open_group(store, mode="r", zarr_format=3)["fold0"]
         row = group["trial"][:].tolist().index(int(trial_id, 16))
         assert group["epoch"][row].tolist()[:4] == [1, 3, 0, 0]
-        assert (group["val"][row, 2] == 65535).all()
-        assert np.isnan(group["val_step"][row, 2])
+        assert group["val_width"][row].tolist()[2:4] == [0, 0]
+        assert group["val_step"][row].tolist()[2:4] == [0.0, 0.0]
 
 
 def ids(corpus: mq.Corpus, status: str) -> str:
@@ -170,7 +175,7 @@ PICKLE = [{"name": "numcodecs.pickle"}]
         metadata(codecs=PICKLE),
         metadata(codecs=[]),
         metadata(shape=[1]),
-        metadata(shape=[10**9, 6, 10**9, 2]),
+        metadata(shape=[10**9, 4, 6, 2, 10**9]),
         metadata(data_type="object"),
         metadata(zarr_format=2),
         metadata(chunk_grid={}),
@@ -183,6 +188,7 @@ PICKLE = [{"name": "numcodecs.pickle"}]
         lambda name, content: None if name.startswith("fold0/trial/c") else content,
         lambda name, content: None if name.startswith("fold0") else content,
         lambda name, content: None if name.startswith("fold0/val_step/c") else content,
+        lambda name, content: None if name.startswith("fold0/val_width/c") else content,
         lambda name, content: content[:-4] if name == "fold0/val_label/c/0" else content,
     ],
 )

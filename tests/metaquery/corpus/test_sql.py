@@ -18,6 +18,8 @@ import pytest
 import metaquery as mq
 from metaquery.errors import InvalidInput, MissingExtra, UnknownName
 from metaquery.result import Result
+from metaquery.schema.tables import TABLE_NAMES
+from metaquery.views import NEEDS
 
 
 def test_best_auc_by_backbone_three_ways(corpus: mq.Corpus) -> None:
@@ -46,10 +48,8 @@ def test_best_auc_by_backbone_three_ways(corpus: mq.Corpus) -> None:
 
 
 def test_every_table_is_there(corpus: mq.Corpus) -> None:
-    assert [row[0] for row in corpus.sql("show tables").rows()] == sorted(
-        ["datasets", "splits", "metafeatures", "backbones", "configs", "trials", "curves"]
-    )
-    for (name,) in corpus.sql("show tables").rows():
+    assert [row[0] for row in corpus.sql("show tables").rows()] == sorted([*TABLE_NAMES, *NEEDS])
+    for name in TABLE_NAMES:
         assert corpus.sql(f"from {name}").arrow().num_rows == corpus.table(name).num_rows
 
 
@@ -116,6 +116,17 @@ ATTACKS = [
     "explain analyze copy (select 1) to '{out}'",
     f"explain analyze copy (select 1 as a) to '{CORPUS}' (use_tmp_file false)",
     "explain analyze drop view trials",
+    "drop view best_epoch",
+    "create or replace view best_epoch as select 1",
+    "copy learning_curves to '{out}' (format csv)",
+    "with x as (copy best_epoch to '{out}') select * from x",
+    "select * from read_json('{root}/corpus.json')",
+    "select * from parquet_metadata('{root}/trials.parquet')",
+    "set temp_directory = '{out}'",
+    "set threads = 99",
+    "set global memory_limit = '1TB'",
+    "use other",
+    "update extensions",
     "explain analyze create or replace view trials as select 1",
     "export database '{out}'",
     "attach '{out}' as other",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import metaquery as mq
@@ -38,7 +40,9 @@ def test_every_row_follows_from_its_study(corpus: mq.Corpus, evaluation: mq.Eval
     assert study["stop"] == trajectory.stop
     assert study["evaluations"] == len(trajectory.steps)
     assert study["statuses"] == Counter(step.status for step in trajectory.steps)
-    assert evaluation.provenance["configs"][rows[-1]["config_id"]] == dict(trajectory.incumbents[-1].config)
+    last = trajectory.incumbents[-1]
+    assert json.loads(rows[-1]["config"]) == dict(last.config)
+    assert rows[-1]["cost_seconds"] == bench.query(last.config, last.epoch).cost_seconds
 
 
 def test_all_optimizers_share_datasets_and_seeds(corpus: mq.Corpus, evaluation: mq.Evaluation) -> None:
@@ -48,9 +52,9 @@ def test_all_optimizers_share_datasets_and_seeds(corpus: mq.Corpus, evaluation: 
     assert len(studies) == len(expected)
     assert evaluation.provenance["benchmark"]["source"] == corpus.hash == evaluation.provenance["corpus"]["hash"]
     assert evaluation.provenance["protocol"]["folds"] == [
-        {"test": "alpha", "train": ["beta"]},  # gamma is of the family of alpha
-        {"test": "beta", "train": ["alpha", "gamma"]},
-        {"test": "gamma", "train": ["beta"]},
+        {"test": "alpha", "train": ["beta"], "validation": [], "group": "alpha"},  # gamma is of the family of alpha
+        {"test": "beta", "train": ["alpha", "gamma"], "validation": [], "group": "beta"},
+        {"test": "gamma", "train": ["beta"], "validation": [], "group": "gamma"},
     ]
 
 
@@ -128,7 +132,7 @@ def test_every_metric_can_be_evaluated(corpus: mq.Corpus) -> None:
         ({"seeds": 0}, InvalidInput, "seeds must be a positive integer, got 0"),
         ({"protocol": "kfold"}, UnknownName, "unknown protocol 'kfold'"),
         ({"datasets": ["omega"]}, UnknownName, "unknown dataset 'omega'"),
-        ({"train": ["gamma"], "datasets": ["alpha"]}, LeakageError, "gamma and alpha"),
+        ({"train": ["gamma"], "datasets": ["alpha"]}, LeakageError, r"gamma \(training\) and alpha"),
         ({"metric": "auroc"}, UnknownName, "unknown metric 'auroc'"),
         ({"fold": 9}, UnknownName, "fold"),
         ({"workers": 0}, InvalidInput, "workers must be a positive integer"),
@@ -157,13 +161,17 @@ def test_a_directory_in_use_is_refused_before_anything_runs(corpus: mq.Corpus, t
 def test_a_directory_that_is_no_evaluation_cannot_be_loaded(evaluation: mq.Evaluation, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="is not the output of metaquery evaluate"):
         mq.Evaluation.load(tmp_path)
-    evaluation.report(tmp_path / "out")
-    (tmp_path / "out" / "provenance.json").write_text('{"kind": "trajectory"}')
-    with pytest.raises(InvalidInput, match="is of another kind"):
-        mq.Evaluation.load(tmp_path / "out")
-    (tmp_path / "out" / "results.parquet").write_bytes(b"PAR1 nothing")
+    path = tmp_path / "results.parquet"
+    pq.write_table(evaluation.results, path)
+    with pytest.raises(InvalidInput, match="is not the output"):  # without its provenance
+        mq.Evaluation.load(tmp_path)
+    older = {key: value for key, value in evaluation.provenance.items() if key != "transfer"}
+    mq.Evaluation(evaluation.results, older).save(path)
+    with pytest.raises(InvalidInput, match="written by an earlier version: evaluate again"):
+        mq.Evaluation.load(tmp_path)
+    path.write_bytes(b"PAR1 nothing")
     with pytest.raises(InvalidInput, match="is not the output"):
-        mq.Evaluation.load(tmp_path / "out")
+        mq.Evaluation.load(tmp_path)
 
 
 def test_progress_without_a_terminal_is_a_line_per_optimizer_and_dataset(
@@ -192,6 +200,6 @@ def test_curves_start_with_the_first_incumbent_and_end_with_the_budget(evaluatio
         final = [band.mean[-1] for band in analysis.curves(split)]
         summary = {row["optimizer"]: row for row in analysis.summary}
         assert final == pytest.approx([summary[name][f"{split}_regret_100"] for name in analysis.optimizers])
-        assert analysis.ranks(split).sum(axis=0) == pytest.approx(3)
+        assert sum(band.mean for band in analysis.ranks(split)) == pytest.approx(3)
     validation = analysis.regret("validation", analysis.grid)
     assert (np.diff(validation, axis=-1) <= 1e-12).all()  # chosen on validation, so it never gets worse there

@@ -14,6 +14,7 @@ import metaquery as mq
 from metaquery.errors import InvalidInput, LeakageError, UnknownName
 from metaquery.evaluation import history
 from metaquery.evaluation.histories import Histories
+from metaquery.evaluation.protocols import Fold
 from metaquery.optimizers import History, optimizer
 
 
@@ -52,19 +53,33 @@ def test_a_history_holds_the_validation_curves(corpus: mq.Corpus, fold: int, fai
 def test_a_dataset_without_the_fold_trains_with_its_first(corpus: mq.Corpus) -> None:
     histories = Histories(corpus, "auc", 1, 0)
     histories._folds_of["alpha"] = {0}
-    (alpha, _) = histories.of("beta", ["alpha", "gamma"]).training
+    (alpha, _) = histories.of(Fold("beta", ("alpha", "gamma"))).training
     assert alpha.losses == pytest.approx(history(corpus, "beta", ["alpha"], fold=0).training[0].losses, nan_ok=True)
 
 
 def test_the_family_of_the_target_never_trains(corpus: mq.Corpus) -> None:
     assert [item.dataset for item in history(corpus, "alpha").training] == ["beta"]
     for name in ("alpha", "gamma"):
-        with pytest.raises(LeakageError, match=f"training dataset {name} is of the family of the target"):
+        with pytest.raises(LeakageError, match=rf"{name} \(training\) and alpha \(test\) of family family_one"):
             history(corpus, "alpha", [name])
+        with pytest.raises(LeakageError, match=rf"{name} \(validation\) and alpha \(test\)"):
+            history(corpus, "alpha", ["beta"], [name])
     with pytest.raises(UnknownName, match="unknown dataset 'omega'"):
         history(corpus, "alpha", ["omega"])
     with pytest.raises(UnknownName, match="unknown dataset 'omega'"):
         history(corpus, "omega")
+
+
+def test_validation_datasets_stand_apart(corpus: mq.Corpus) -> None:
+    found = history(corpus, "beta", ["alpha"])
+    (alpha,) = found.training
+    assert found.validation == ()
+    assert [item.dataset for item in history(corpus, "beta", validation=["gamma"]).training] == []  # alpha's family
+    (beta,) = history(corpus, "alpha", validation=["beta"]).validation
+    with pytest.raises(LeakageError, match="validation dataset alpha and training dataset alpha are of the family"):
+        History(training=(alpha,), target={}, validation=(alpha,))
+    with pytest.raises(LeakageError, match="validation dataset beta is of the family of the target, family_two"):
+        History(training=(alpha,), target={}, target_family="family_two", validation=(beta,))
 
 
 def test_learners_are_evaluated_with_what_their_fold_lets_them_see(corpus: mq.Corpus) -> None:

@@ -29,15 +29,32 @@ def judge(
                 where = {"optimizer": name, "dataset": f"d{d}", "seed": seed}
                 value = {"validation_regret": (validation or {}).get(name, 0.1), "test_regret": regrets[name][d]}
                 effort = {"clock_seconds": 1.0, "epochs": 1, "evaluations": 1}
-                rows.append({**where, **effort, **value, "validation": 0.9, "test": 0.9, "config_id": "x", "epoch": 1})
+                rows.append(
+                    {
+                        **where,
+                        **effort,
+                        **value,
+                        "validation": 0.9,
+                        "test": 0.9,
+                        "config_id": "x",
+                        "config": {},
+                        "epoch": 1,
+                        "cost_seconds": 1.0,
+                    }
+                )
                 studies.append({**where, **effort, "stop": stop, "statuses": {"completed": 1}})
-    ends = {"validation": {"best": 1.0, "worst": 0.0}, "test": {"best": 1.0, "worst": 0.0}}
+    ends = {
+        "validation": {"best": 1.0, "worst": 0.0, "default": None},
+        "test": {"best": 1.0, "worst": 0.0, "default": None},
+    }
     provenance = {
         "optimizers": [{"label": name} for name in names],
         "datasets": [{"dataset": f"d{d}", **ends} for d in range(n)],
         "seeds": list(range(seeds)),
         "budget": {"seconds": 100.0, "epochs": None, "trials": None},
         "benchmark": {"metric": "auc"},
+        "splits": ["validation", "test"],
+        "judged": "test",
         "studies": studies,
     }
     return verdict(Evaluation.of(rows, provenance).analysis)
@@ -103,3 +120,14 @@ def test_validation_and_test_may_disagree() -> None:
 def test_studies_that_ended_early_are_pointed_out(stop: str, said: bool) -> None:
     found = judge({"a": [0.1, 0.1], "b": [0.2, 0.2]}, stop=stop)
     assert any("4 of 4 studies ended before the budget did" in s for s in found.sentences) is said
+
+
+def test_the_corrected_test_is_reported_beside_the_interval() -> None:
+    test = "By Wilcoxon's signed-rank test over datasets, corrected for all pairs (Holm), best differs from "
+    best, worse = [0.1, 0.1, 0.1, 0.1, 0.1, 0.1], [0.2, 0.21, 0.22, 0.23, 0.24, 0.25]
+    assert f"{test}worse at the 5 % level." in judge({"best": best, "worse": worse}).sentences  # p = 2 / 2^6
+    third = [0.3, 0.31, 0.33, 0.36, 0.4, 0.45]
+    told = judge({"best": best, "worse": worse, "third": third}).sentences  # p = 3 * 2 / 2^6, beside a clear interval
+    assert f"{test}none of the others at the 5 % level." in told
+    assert "clearly ahead of third" in " ".join(told)
+    assert not any("Wilcoxon" in sentence for sentence in judge({"a": [0.1], "b": [0.2]}).sentences)

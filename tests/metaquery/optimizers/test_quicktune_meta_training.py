@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
-
 from metaquery.errors import InvalidInput
 from metaquery.optimizers.history import DatasetHistory
 from metaquery.optimizers.quicktune.artefact import Artefact, Settings, cached_path, content_key
-from metaquery.optimizers.quicktune.meta_training import meta_train, obtain
+from metaquery.optimizers.quicktune.meta_training import _Source, meta_train, obtain
 from metaquery.testing import toy_history
 
 TRAINING = toy_history().training
@@ -52,6 +50,34 @@ def test_whole_families_are_held_out(artefact: Artefact) -> None:
     assert math.isfinite(one_family.report["validation_loss"]["cost"])
 
 
+def test_validation_datasets_only_choose_the_step() -> None:
+    given = meta_train(TRAINING[:2], QUICK, validation=TRAINING[2:])
+    assert (given.report["training"], given.report["validation"]) == (["first", "second"], ["third"])
+    assert given.families == ("first", "second", "third")
+    keys = {content_key(TRAINING, QUICK), content_key(TRAINING[:2], QUICK, TRAINING[2:]), given.key}
+    assert keys == {content_key(TRAINING, QUICK), given.key}
+    first = replace(TRAINING[2], losses=TRAINING[2].losses[:, ::-1])
+    other = meta_train(TRAINING[:2], Settings(steps=20), validation=[first])
+    once = meta_train(TRAINING[:2], Settings(steps=20), validation=TRAINING[2:])
+    assert other.report["validation_loss"] != once.report["validation_loss"]
+    with pytest.raises(InvalidInput, match="needs validation datasets with at least one trial"):
+        meta_train(TRAINING, QUICK, validation=[replace(first, losses=np.full_like(first.losses, np.nan))])
+
+
+def test_epochs_that_were_not_trained_teach_nothing() -> None:
+    """Where a trial had stopped by its own rule, its last loss stands at later epochs, which cost nothing."""
+    losses, seconds = TRAINING[0].losses.copy(), TRAINING[0].seconds.copy()
+    losses[:, 1:], seconds[:, 1:] = losses[:, :1], 0.0
+    stopped = replace(TRAINING[0], losses=losses, seconds=seconds)
+    losses, seconds = losses.copy(), seconds.copy()
+    losses[:, 1:] = seconds[:, 1:] = np.nan
+    short = replace(TRAINING[0], losses=losses, seconds=seconds)
+    encoder = meta_train(TRAINING, Settings(steps=1)).encoder
+    one, other = (_Source(encoder, item).sample(np.random.default_rng(0), 50) for item in (stopped, short))
+    assert set(one.points.epochs) == {1 / encoder.epochs}
+    assert one.targets.tolist() == other.targets.tolist()
+
+
 def test_order_decides_nothing_and_content_everything(artefact: Artefact) -> None:
     assert content_key(TRAINING[::-1], QUICK) == artefact.key
     assert same(meta_train(TRAINING[::-1], QUICK), artefact)
@@ -70,10 +96,10 @@ def test_order_decides_nothing_and_content_everything(artefact: Artefact) -> Non
 
 def test_ablations_have_no_inputs_to_read(artefact: Artefact) -> None:
     blind = meta_train(TRAINING, Settings(steps=20, grey_box=False, metafeatures=False))
-    assert any(name.startswith("extractor.curve") for name in artefact.part("performance"))
-    assert any(name.startswith("extractor.meta") for name in artefact.part("cost"))
-    assert not any(name.startswith(("extractor.curve", "extractor.meta")) for name in blind.part("performance"))
-    assert not any(name.startswith(("extractor.curve", "extractor.meta")) for name in blind.part("cost"))
+    assert any(name.startswith("curve") for name in artefact.part("performance"))
+    assert any(name.startswith("meta") for name in artefact.part("cost"))
+    assert not any(name.startswith(("curve", "meta")) for name in blind.part("performance"))
+    assert not any(name.startswith(("curve", "meta")) for name in blind.part("cost"))
 
 
 def test_configs_without_a_single_epoch_are_left_out() -> None:
@@ -110,7 +136,7 @@ def cut(content: bytes) -> bytes:
 
 
 def other_version(content: bytes) -> bytes:
-    return content.replace(rb"\"version\": 1", rb"\"version\": 9")
+    return content.replace(rb"\"version\": 2", rb"\"version\": 9")
 
 
 def other_file(_: bytes) -> bytes:
@@ -121,7 +147,7 @@ def other_file(_: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     ("damage", "words"),
-    [(cut, "is not an artefact"), (other_file, "is not an artefact"), (other_version, "is of version 9, expected 1")],
+    [(cut, "is not an artefact"), (other_file, "is not an artefact"), (other_version, "is of version 9, expected 2")],
 )
 def test_damaged_files_are_refused(
     artefact: Artefact, tmp_path: Path, damage: Callable[[bytes], bytes], words: str

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
-
 from metaquery.errors import InvalidInput, LeakageError, UnknownName
 from metaquery.optimizers import History, optimizer
 from metaquery.optimizers.quicktune.artefact import Settings
 from metaquery.optimizers.quicktune.encoding import Encoder, LossScale
 from metaquery.optimizers.quicktune.meta_training import meta_train
-from metaquery.optimizers.quicktune.surrogate import RefitPolicy, Surrogate
+from metaquery.optimizers.quicktune.refitting import RefitPolicy
+from metaquery.optimizers.quicktune.surrogate import Surrogate
 from metaquery.testing import TOY_SPACE, SyntheticBenchmark, toy_history
 from metaquery.types import Observation, Status, Suggestion, Task
 
@@ -100,8 +99,7 @@ def test_what_is_running_is_not_asked_for_again() -> None:
 
 def surrogate(n: int = 40, configs: Sequence[Any] = GRID, policy: RefitPolicy | None = None) -> Surrogate:
     encoder = Encoder(Encoder.axes_of(configs), 27, LossScale(1.0, 0.0, 1.0))
-    chosen = policy or RefitPolicy()
-    one = Surrogate(configs, encoder, {}, grey_box=True, cost=True, seed=0, policy=chosen)
+    one = Surrogate(configs, encoder, {}, grey_box=True, cost=True, seed=0, policy=policy or RefitPolicy())
     for step in range(n):
         row, epoch = step % len(configs), step // len(configs) + 1
         curve = SyntheticBenchmark(failing=0.0).curve(configs[row])
@@ -111,35 +109,75 @@ def surrogate(n: int = 40, configs: Sequence[Any] = GRID, policy: RefitPolicy | 
 
 def test_running_evaluations_count_as_ended_as_predicted() -> None:
     one = surrogate()
-    rows, epochs = np.arange(len(GRID)), np.full(len(GRID), 40 // len(GRID) + 1)
-    alone = one.predict(rows, epochs, [])
-    beside = one.predict(rows, epochs, [(2, int(epochs[2])), (3, int(epochs[3]))])
-    np.testing.assert_allclose(beside.mean, alone.mean, atol=1e-6)
+    alone, beside = one.predict(), one.predict([2, 3])
+    np.testing.assert_array_equal(beside.mean, alone.mean)
     assert (beside.deviation <= alone.deviation + 1e-9).all()
     assert beside.deviation[2] < 0.99 * alone.deviation[2]
 
 
+def never(**changed: Any) -> RefitPolicy:
+    """A policy that fits once, at the first prediction."""
+    return RefitPolicy(**{"early": 1, "early_steps": 5, "growth": 1e9, "patience": 1e9, **changed})
+
+
 def test_between_refits_the_posterior_still_learns() -> None:
-    seldom = RefitPolicy(early=1, early_steps=5, steps=0, growth=1e9)
-    n = len(GRID)
-    one, at = surrogate(n=n, policy=seldom), (np.arange(n), np.full(n, 2))
-    first = one.predict(*at, [])
-    assert one.predict(*at, []).mean.tolist() == first.mean.tolist()
-    one.observe(0, 2, 0.9, 1.0)
-    assert np.abs(one.predict(*at, []).mean - first.mean).max() > 1e-3
-    assert (one._conditioned, one._fitted) == (n + 1, n)
+    """Grown by ten observations, it predicts what one made anew of all of them does, for losses and for seconds."""
+    one = surrogate(n=len(GRID), policy=never())
+    first = one.predict()
+    assert one.predict().mean.tolist() == first.mean.tolist()
+    for row in range(len(GRID)):
+        one.observe(row, 2, 0.5 + 0.04 * row, 1.0 + row)
+        grown = one.predict()
+    assert np.abs(grown.mean - first.mean).max() > 1e-3
+    assert one._fitted == len(GRID), "it was fitted again"
+    one._conditioned_anew()
+    anew = one.predict()
+    for name in ("mean", "deviation", "seconds"):
+        np.testing.assert_allclose(getattr(grown, name), getattr(anew, name), rtol=0, atol=1e-7)
+
+
+def test_a_fit_is_kept_while_what_comes_is_as_likely_as_what_it_was_fitted_to() -> None:
+    one = surrogate(n=len(GRID), policy=RefitPolicy(early=1, growth=0.1, patience=1e9))
+    expected = one.predict().mean
+    weights = float(one._gp.parameters["log_noise"])
+    for row in range(len(GRID)):
+        one.observe(row, 2, float(expected[row]), 1.0)
+        expected = one.predict().mean
+    assert float(one._gp.parameters["log_noise"]) == weights
+    for row in range(len(GRID)):
+        one.observe(row, 3, 0.0 if row % 2 else 1.0, 1.0)
+        one.predict()
+    assert float(one._gp.parameters["log_noise"]) != weights
+
+
+def test_on_a_stall_it_starts_again_and_then_waits_twice_as_long() -> None:
+    one = surrogate(n=0, policy=RefitPolicy(patience=5 / 27))
+    restarted = []
+    for step in range(40):
+        before = one._gp
+        one.observe(step % len(GRID), step // len(GRID) + 1, 0.5, 1.0)
+        assert np.isfinite(one.predict().mean).all()
+        restarted += [step] if one._gp is not before else []
+    assert restarted == [5, 15, 35]
+    one.observe(5, 4, 0.4, 1.0)
+    assert one._stalled == 0
 
 
 def test_a_long_study_conditions_on_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metaquery.optimizers.quicktune.surrogate._MOST_CONDITIONED", 30)
-    one = surrogate(n=100)
+    monkeypatch.setattr("metaquery.optimizers.quicktune.surrogate._MOST_GROWN", 20)
+    one = surrogate(n=100, policy=never())
     kept = one._kept()
     assert len(kept) == 30
     newest = {row: (row, epoch) for row, epoch in one._observed}
     assert set(newest.values()) <= set(kept)
     assert kept == [pair for pair in one._observed if pair in set(kept)]
-    at = np.arange(len(GRID)), np.full(len(GRID), 100 // len(GRID) + 1)
-    assert np.isfinite(one.predict(*at, []).mean).all()
+    assert np.isfinite(one.predict().mean).all()
+    assert len(one._posterior) == 30
+    for row in range(100, 100 + 21):
+        one.observe(row % len(GRID), row // len(GRID) + 1, 0.4, 1.0)
+        one.predict()
+    assert len(one._posterior) <= 50, "30 and 20 taken up since"
 
 
 def test_each_flag_turns_its_part_off(artefact: str) -> None:
@@ -152,6 +190,7 @@ def test_each_flag_turns_its_part_off(artefact: str) -> None:
             "quicktune:meta=false",
             "quicktune:meta_steps=60:grey_box=false",
             "quicktune:meta_steps=60:metafeatures=false",
+            "quicktune:meta_steps=60:metafeatures=false:grey_box=false:cost=false",
         )
     }
     assert len({tuple(run) for run in runs.values()}) == len(runs)
@@ -201,27 +240,51 @@ def test_options_in_names_are_those_given() -> None:
     assert named.options["cost"] is False
 
 
-def test_torch_is_not_imported_before_it_is_needed() -> None:
+def test_it_needs_no_torch() -> None:
     code = (
-        "import sys; from metaquery.optimizers import optimizer; optimizer('dyhpo');"
-        "assert 'metaquery.optimizers.quicktune.optimizer' in sys.modules; assert 'torch' not in sys.modules"
+        "import sys; sys.modules['torch'] = None; from metaquery.optimizers import optimizer;"
+        "from metaquery.testing import SyntheticBenchmark; bench = SyntheticBenchmark(); one = optimizer('dyhpo');"
+        "assert 'scipy' not in sys.modules; one.bind(bench.task);"
+        "[one.tell(s, bench.query(s.config, s.epoch)) for s in (one.ask() for _ in range(4))]"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_two_thousand_candidates_take_well_under_the_promised_time() -> None:
+    """With 200 observed epochs; refits count, one at every fifth ask here."""
     rng = np.random.default_rng(0)
     pool = list({TOY_SPACE.sample(rng) for _ in range(2000)})
-    one = surrogate(n=190, configs=pool)
-    rows, epochs = np.arange(len(pool)), np.isfinite(one.table.losses).sum(axis=1) + 1
-    one.predict(rows, epochs, [])
+    one = surrogate(n=190, configs=pool, policy=RefitPolicy(growth=0.02, tolerance=-math.inf))
+    one.predict()
     started = time.process_time()  # one thread: the time it takes on a machine with nothing else to do
     for row in range(20):
         one.observe(row, 2, 0.3, 1.0)
-        epochs[row] += 1
-        one.predict(rows, epochs, [])
+        one.predict()
     assert (time.process_time() - started) / 20 < 0.150
+
+
+def test_what_stopped_by_its_own_rule_is_not_asked_for_again() -> None:
+    one = bound(task=replace(TASK, max_epochs=5))
+    asked = []
+    for _ in range(2 * len(GRID)):
+        suggestion = one.ask()
+        asked.append((suggestion.config, suggestion.epoch))
+        ended = suggestion.epoch > 1  # all of them after one epoch
+        one.tell(suggestion, Observation(0.3, 1.0, Status.EARLY_STOPPED if ended else Status.COMPLETED))
+    assert len(set(asked)) == len(asked)
+    assert max(epoch for _, epoch in asked) == 2
+    assert np.isfinite(one._surrogate.table.losses).sum() == len(GRID), "a value that stands is no observation"
+    assert one.ask() is None
+
+
+def test_the_stamp_says_what_meta_trained_it(artefact: str) -> None:
+    one = bound("quicktune", history=toy_history(), artefact=artefact)
+    found = one.stamp["meta_training"]
+    assert found["charged"] is False
+    assert found["seconds"] > 0
+    assert sorted(found["training"] + found["validation"]) == ["first", "second", "third"]
+    assert "meta_training" not in bound("quicktune:meta=false", history=toy_history()).stamp
 
 
 def test_from_the_command_line(tmp_path: Path, command: Any) -> None:

@@ -1,38 +1,49 @@
-"""What a report consists of, that it is the same every time, and that its figures show the numbers."""
+"""What a report consists of, that it is the same every time, and that it needs nothing else."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 
 import metaquery as mq
-from metaquery.report.figures import figures, inline, svg
-from metaquery.report.page import page
-from metaquery.report.tables import Cell, Table, leaderboard, to_markdown, to_text
+from metaquery.optimizers import optimizer
 
-FILES = [
-    "figures/datasets.png",
-    "figures/datasets.svg",
-    *(
-        f"figures/{kind}_{split}.{form}"
-        for kind in ("rank", "regret")
-        for split in ("test", "validation")
-        for form in ("png", "svg")
-    ),
-    "provenance.json",
-    "report/index.html",
-    "results.parquet",
-    "summary.csv",
-    "summary.md",
-]
+TABLES = ("by_dataset", "effort", "failures", "generalisation", "leaderboard", "measures", "pairs")
+FIGURES = (
+    "critical_difference",
+    "critical_difference_holm",
+    "datasets",
+    "generalisation",
+    "improvement",
+    "pareto",
+    "profiles",
+    "rank_test",
+    "rank_validation",
+    "regret_test",
+    "regret_validation",
+    "targets",
+)
+FILES = sorted(
+    [
+        *(f"figures/{name}.{form}" for name in FIGURES for form in ("png", "svg")),
+        *(f"tables/{name}.{form}" for name in TABLES for form in ("csv", "tex")),
+        "provenance.json",
+        "report/index.html",
+        "results.parquet",
+        "summary.csv",
+        "summary.md",
+    ]
+)
+RUDE = "<b>&\"'$x_1$</b></script>|%\\"
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -46,19 +57,42 @@ def written(evaluation: mq.Evaluation, tmp_path_factory: pytest.TempPathFactory)
     return directory
 
 
+@pytest.fixture(scope="module")
+def rude(corpus_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on one dataset, of optimizers whose names are out for trouble, one of which fails, its error as well."""
+
+    def ask() -> None:
+        raise RuntimeError(RUDE)
+
+    def failing(seed: int) -> Any:
+        made: Any = optimizer("random", seed=seed)
+        made.ask = ask
+        return made
+
+    found = mq.evaluate(
+        mq.open(corpus_path),
+        {RUDE: lambda seed: optimizer("random", seed=seed), f"{RUDE} fails": failing},
+        budget=mq.Budget(trials=3),
+        seeds=1,
+        datasets=["beta"],
+    )
+    directory = tmp_path_factory.mktemp("rude") / "out"
+    found.report(directory)
+    return directory
+
+
 def test_all_files_are_there(written: Path) -> None:
-    assert list(contents(written)) == FILES
+    assert sorted(contents(written)) == FILES
     for name in FILES:
         if name.endswith(".svg"):
             ElementTree.parse(written / name)
         if name.endswith(".png"):
             assert (written / name).read_bytes().startswith(b"\x89PNG")
-    assert (written / "summary.csv").read_text().splitlines()[0].startswith("optimizer,validation_regret_10,")
+    assert (written / "summary.csv").read_text().splitlines()[0].startswith("optimizer,test_regret_10,")
 
 
-def test_the_report_is_rebuilt_from_results_and_provenance_alone(written: Path, tmp_path: Path) -> None:
-    for name in ("results.parquet", "provenance.json"):
-        shutil.copy(written / name, tmp_path / name)
+def test_the_report_is_rebuilt_from_the_results_alone(written: Path, tmp_path: Path) -> None:
+    shutil.copy(written / "results.parquet", tmp_path / "results.parquet")
     code = (
         "import sys, metaquery as mq; mq.Evaluation.load(sys.argv[1]).report(sys.argv[1]); "
         "print('matplotlib.pyplot' in sys.modules)"
@@ -69,114 +103,87 @@ def test_the_report_is_rebuilt_from_results_and_provenance_alone(written: Path, 
     assert contents(tmp_path) == contents(written)
 
 
-def test_figures_leave_no_trace_in_matplotlib(evaluation: mq.Evaluation) -> None:
+def test_a_report_leaves_no_trace_in_matplotlib(evaluation: mq.Evaluation, tmp_path: Path) -> None:
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    svg(figures(evaluation.analysis)["rank_test"])
+    evaluation.report(tmp_path / "out")
     assert dict(matplotlib.rcParams) == before
 
 
-def test_curves_are_drawn_as_they_are(evaluation: mq.Evaluation) -> None:
-    analysis = evaluation.analysis
-    axes = figures(analysis)["regret_test"].axes[0]
-    for line, label, band in zip(axes.lines, analysis.optimizers, analysis.curves("test"), strict=True):
-        assert line.get_label() == label
-        assert line.get_drawstyle() == "steps-post"
-        np.testing.assert_array_equal(line.get_xdata(), analysis.grid)
-        np.testing.assert_array_equal(line.get_ydata(), np.maximum(band.mean, 1e-3))
-    panels = figures(analysis)["datasets"].axes
-    assert [ax.get_title(loc="left") for ax in panels] == analysis.datasets
-    alpha = analysis.regret("test", analysis.grid)[:, 0].mean(axis=1)
-    for line, values in zip(panels[0].lines, alpha, strict=True):
-        np.testing.assert_array_equal(line.get_ydata(), np.maximum(values, 1e-3))
-
-
-def test_inline_drawings_keep_to_themselves(evaluation: mq.Evaluation) -> None:
-    drawing = inline(svg(figures(evaluation.analysis)["rank_test"]), "one", "a title")
-    root = ElementTree.fromstring(drawing.replace("xlink:", ""))
-    assert root.get("aria-label") == "a title"
-    assert root.get("viewBox")
-    assert root.get("width") is None
-    ids = [e.get("id") for e in root.iter() if e.get("id")]
-    assert len(ids) == len(set(ids))
-    assert all(i.startswith("one-") for i in ids)
-    targets = re.findall(r'(?:href="#|url\(#)([^")]+)', drawing)
-    assert targets
-    assert set(targets) <= set(ids)
-    assert "var(--ink)" in drawing
-    assert "var(--series-1)" in drawing
-
-
 class Page(HTMLParser):
-    """Ids, addresses and tags of a page."""
+    """Ids, addresses, tags, texts of scripts, and all text."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
         self.ids: list[str] = []
         self.addresses: list[str] = []
         self.tags: list[str] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self.tips: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.ids += [value or "" for name, value in attrs if name == "id"]
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action")]
+        self.tips += [value or "" for name, value in attrs if name == "data-tip"]
+
+    def handle_data(self, data: str) -> None:
+        if self.lasttag == "script":
+            self.scripts.append(data)
+        self.text += data
 
 
 def test_the_page_needs_nothing_else(written: Path) -> None:
-    found = Page()
-    found.feed((written / "report" / "index.html").read_text())
+    found = Page(written / "report" / "index.html")
     assert len(found.ids) == len(set(found.ids))
     assert all(address.startswith(("#", "data:")) for address in found.addresses)
+    assert {address[1:] for address in found.addresses if address.startswith("#")} <= set(found.ids)
     assert not {"img", "iframe", "object", "embed"} & set(found.tags)
     assert found.tags.count("link") == 1
-    assert found.tags.count("svg") == 4 + 3
+    assert found.tags.count("figure") == len(FIGURES) - 1 + 3
+    assert "@import" not in found.text
+    assert "url(" not in found.text
 
 
-def test_names_are_escaped(corpus: mq.Corpus) -> None:
-    from metaquery.optimizers import optimizer
-
-    label = "<b>&\"'$x_1$</b>"
-    found = mq.evaluate(
-        corpus,
-        {label: lambda seed: optimizer("random", seed=seed)},
-        budget=mq.Budget(trials=3),
-        seeds=1,
-        datasets=["beta"],
-    )
-    text = page(found.analysis)
-    assert label not in text
-    assert "&lt;b&gt;&amp;" in text
-
-
-TABLE = Table(
-    (("", "name"), ("group", "one"), ("group", "two"), ("", "last")),
-    (
-        (Cell("a"), Cell("1", "[0, 2]", 1.0), Cell("2", key=2.0), Cell("x")),
-        (Cell("long name"), Cell("3"), Cell("4"), Cell("y")),
-    ),
-)
+def test_what_can_be_hovered_over_is_what_was_measured(written: Path, evaluation: mq.Evaluation) -> None:
+    analysis = evaluation.analysis
+    data = json.loads(Page(written / "report" / "index.html").scripts[0])
+    chart = data["charts"][0]  # the first figure: regret on test
+    for (label, series, changes), name, band in zip(
+        chart["lines"], analysis.optimizers, analysis.curves("test"), strict=True
+    ):
+        assert (label, series) == (name, analysis.optimizers.index(name))
+        at = dict(zip(changes[::4], zip(*(changes[i::4] for i in (1, 2, 3)), strict=True), strict=True))
+        shown = at[0]
+        for position in range(len(analysis.grid)):
+            shown = at.get(position, shown)  # what holds since the last change
+            expected = [band.mean[position], band.low[position], band.high[position]]
+            assert shown == pytest.approx(expected, abs=1e-5)
+    assert len(data["positions"][chart["positions"]]) == len(data["labels"][chart["labels"]]) == len(analysis.grid)
+    assert data["datasets"] == ["alpha family_one CT", "beta family_two MRI", "gamma family_one CT"]
 
 
-def test_tables_as_text() -> None:
-    assert TABLE.groups == [("", 1), ("group", 2), ("", 1)]
-    assert to_markdown(TABLE).splitlines() == [
-        "| name | group one | group two | last |",
-        "| --- | --- | --- | --- |",
-        "| a | 1 [0, 2] | 2 | x |",
-        "| long name | 3 | 4 | y |",
-    ]
-    assert to_text(TABLE).splitlines() == [
-        "name       a         long name",
-        "group one  1 [0, 2]  3",
-        "group two  2         4",
-        "last       x         y",
-    ]
+def test_names_are_escaped_everywhere(rude: Path) -> None:
+    text = (rude / "report" / "index.html").read_text(encoding="utf-8")
+    assert "<b>" not in text
+    found = Page(rude / "report" / "index.html")
+    assert found.tags.count("script") == 2
+    assert "b" not in found.tags
+    assert json.loads(found.scripts[0])["charts"][0]["lines"][0][0] == RUDE
+    assert f"RuntimeError: {RUDE}" in found.text  # in the table of failures
+    assert any(tip.startswith(f"{RUDE} is better than {RUDE} fails\n") for tip in found.tips)
+    for path in (rude / "figures").glob("*.svg"):
+        labels = [element.text for element in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
+        assert path.stem in ("datasets", "generalisation") or any(RUDE[:3] in (label or "") for label in labels)
+    latex = (rude / "tables" / "leaderboard.tex").read_text(encoding="utf-8")
+    assert r"\textless{}b\textgreater{}\&\textquotedbl{}'\$x\_1\$" in latex
+    assert not re.search(r"(?<!\\)[$&%_](?! )", latex.replace(" & ", ""))
 
 
-def test_the_leaderboard_shows_the_summary(evaluation: mq.Evaluation) -> None:
-    table = leaderboard(evaluation.analysis)
-    for row, expected in zip(table.rows, evaluation.analysis.summary, strict=True):
-        assert row[0].text == expected["optimizer"]
-        assert row[3].key == expected["test_regret_100"]
-        assert row[3].text == f"{expected['test_regret_100']:.3f}"
+def test_one_dataset_and_one_seed_are_enough(rude: Path) -> None:
+    names = {path.stem for path in (rude / "figures").iterdir()}
+    assert {"critical_difference", "pareto"} & names == set()  # no ranks over one dataset, no cost without incumbents
+    assert "n/a" in (rude / "tables" / "pairs.tex").read_text(encoding="utf-8")

@@ -1,0 +1,246 @@
+"""A trained surrogate: configs of a corpus's space in, whole learning curves out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaquery.errors import UnknownName
+from metaquery.metrics import metric as metric_called
+from metaquery.space import Config, SearchSpace
+from metaquery.surrogates.encoding import Encoder
+from metaquery.surrogates.network import Network, Single
+from metaquery.surrogates.targets import Scale
+from metaquery.surrogates.trials import Floats, Task, Trials
+from metaquery.types import Curve, Status
+
+_CHUNK = 256  # configs at a time, so that what is computed of them stays near the processor
+SOUND = (Status.COMPLETED, Status.EARLY_STOPPED)
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What is beside the network: `ends` are the statuses that it tells apart; `residual` (2, epochs) the standard
+    deviation of standardised losses that its members agree on; `noise` (r, 2, epochs) directions whose sum with normal
+    weights is the noise of one trial, and `noise_source` where they come from; `threshold` the distance from which on a
+    config is out of distribution; `backbones` those that each dataset was tried with."""
+
+    ends: tuple[Status, ...]
+    residual: Floats
+    noise: Floats
+    noise_source: str
+    threshold: float
+    backbones: Mapping[str, Sequence[str]]
+
+
+class Outputs(NamedTuple):
+    """Raw curves (n, 4, epochs), losses as in `Trials` and seconds; logits of `ends` (n, ends); and the logarithm of
+    one more than the number of epochs that a trial runs if not all, (n,)."""
+
+    curves: Single
+    logits: Single
+    log_epochs: Single
+
+    @property
+    def ends(self) -> Single:
+        """Probabilities of `ends`, (n, ends)."""
+        share = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
+        probabilities: Single = share / share.sum(axis=1, keepdims=True)
+        return probabilities
+
+
+class Surrogate:
+    """Predicts for any config of `space` on each of `tasks`; see `metaquery.surrogates.train`."""
+
+    def __init__(
+        self,
+        *,
+        metric: str,
+        epochs: int,
+        space: SearchSpace,
+        tasks: Sequence[Task],
+        epochless: frozenset[str],
+        scale: Scale,
+        network: Network,
+        knowledge: Knowledge,
+        stamp: Mapping[str, Any],
+    ) -> None:
+        self.metric = metric_called(metric)
+        self.epochs = epochs
+        self.space = space
+        self.tasks = tuple(tasks)
+        self.epochless = epochless
+        self.scale = scale
+        self.network = network
+        self.knowledge = knowledge
+        self.stamp = stamp
+        self._encoder = Encoder(space, tasks)
+        first = self._encoder.features.astype(np.float32) @ network.weights[0]  # (members, knots, hidden)
+        first[:, self._encoder.first_task :] += network.biases[0]
+        members, knots, self._hidden = first.shape
+        self._members = members
+        self._knots = np.ascontiguousarray(first.transpose(1, 0, 2).reshape(knots, -1))
+        self._last = (network.weights[2] / members).reshape(-1, network.weights[2].shape[2])
+        self._last_bias = network.biases[2].mean(axis=(0, 1))
+
+    def task(self, dataset: str, fold: int) -> int:
+        """The position of a dataset and fold in `tasks`; UnknownName for one that is not there."""
+        for position, task in enumerate(self.tasks):
+            if (task.dataset, task.fold) == (dataset, fold):
+                return position
+        names = sorted({task.dataset for task in self.tasks})
+        if dataset not in names:
+            raise UnknownName.of("dataset", dataset, names)
+        folds = [str(task.fold) for task in self.tasks if task.dataset == dataset]
+        raise UnknownName.of(f"fold of {dataset}", fold, folds)
+
+    def fits(self, config: Config) -> bool:
+        """Whether `config` is one of `space`."""
+        return self._encoder.fits(config)
+
+    def one(self, config: Config, task: int) -> Outputs:
+        """What is predicted for one config, with a leading axis of 1."""
+        rows, weights = self._encoder.one(config)
+        h = np.array(weights, np.float32) @ self._knots[rows] + self._knots[self._encoder.first_task + task]
+        h = np.maximum(h, 0.0).reshape(self._members, 1, self._hidden)
+        h = np.maximum(h @ self.network.weights[1] + self.network.biases[1], 0.0).reshape(1, -1)
+        return self._finish(h @ self._last + self._last_bias, task)
+
+    def many(self, configs: Sequence[Config], task: int) -> Outputs:
+        """What is predicted for `configs`, as `one` does it."""
+        parts = []
+        for start in range(0, len(configs), _CHUNK):
+            second = self._second(configs[start : start + _CHUNK], task)
+            flat = second.transpose(1, 0, 2).reshape(second.shape[1], -1)
+            parts.append(self._finish(flat @ self._last + self._last_bias, task))
+        return Outputs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    def deviation(self, configs: Sequence[Config], task: int) -> Floats:
+        """Standard deviations (n, 2, epochs) of the losses of a single trial about what is predicted for it: where the
+        members of the ensemble disagree, and what they all miss."""
+        second = self._second(configs, task)
+        k = len(self.scale.basis)
+        members = second @ self.network.weights[2][..., :k] + self.network.biases[2][..., :k]
+        losses = np.tensordot(members, self.scale.basis[:, :2], axes=1)  # (members, n, 2, epochs)
+        total = np.sqrt(losses.var(axis=0) + self.knowledge.residual**2)
+        deviations: Floats = total * self.scale.scale[task, :2]
+        return deviations
+
+    def curve(self, config: Config, task: int, seed: int | None = None) -> Curve:
+        """The curve of `config`: its mean, or with `seed` one that noise is added to and whose end is drawn.
+
+        Without `seed` a trial fails where that is as likely as not, with the likeliest status. A failure is after the
+        predicted number of epochs and costs one more.
+        """
+        found = self.one(config, task)
+        curves = found.curves[0].astype(np.float64)
+        rng = None
+        if seed is not None:
+            rng = np.random.default_rng([int(config.config_id, 16), seed])
+            noise = np.tensordot(rng.normal(size=len(self.knowledge.noise)), self.knowledge.noise, axes=1)
+            curves[:2] += noise * self.scale.scale[task, :2]
+        (end,), (ran,) = self.outcome(found, rng)
+        status = self.knowledge.ends[end]
+        losses = np.minimum(np.maximum(curves[:2], 0.0), self.metric.worst_loss)
+        if not self._known[1]:
+            losses[1] = np.nan
+        seconds = curves[2] + curves[3]
+        if status is Status.COMPLETED:
+            if config.get("backbone") in self.epochless:
+                value, test = losses[:, -1]
+                return Curve.without_epochs(float(value), float(test), float(seconds[0]), status, self.epochs)
+            return Curve(losses[0], losses[1], seconds, status, self.epochs)
+        lost = 0.0 if status in SOUND else float(seconds[ran])
+        return Curve(losses[0, :ran], losses[1, :ran], seconds[:ran], status, self.epochs, lost)
+
+    def outcome(
+        self, found: Outputs, rng: np.random.Generator | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How trials end, as positions in `ends`, and how many epochs they run, (n,) each: the likeliest, or with `rng`
+        drawn."""
+        ends, n = self.knowledge.ends, len(found.curves)
+        if ends == (Status.COMPLETED,):
+            return np.zeros(n, np.int64), np.full(n, self.epochs)
+        share = found.ends
+        if rng is not None:
+            end = (np.cumsum(share, axis=1)[:, :-1] <= rng.random((n, 1))).sum(axis=1)
+        else:
+            sound = np.array([status in SOUND for status in ends])
+            fails = self.failure_probability(share) >= 0.5
+            end = np.where(sound == fails[:, None], -1.0, share).argmax(axis=1)
+        least = np.array([int(status is Status.EARLY_STOPPED) for status in ends])[end]
+        ran = np.rint(np.exp(np.minimum(found.log_epochs, 10.0))).astype(np.int64) - 1
+        ran = np.minimum(np.maximum(ran, least), self.epochs - 1)
+        whole = np.array([status is Status.COMPLETED for status in ends])[end]
+        return end, np.where(whole, self.epochs, ran)
+
+    def failure_probability(self, ends: Single) -> Single:
+        """The probability that a trial fails, (n,), for probabilities of `ends` (n, ends)."""
+        failing = [position for position, status in enumerate(self.knowledge.ends) if status not in SOUND]
+        total: Single = ends[:, failing].sum(axis=1)
+        return total
+
+    @property
+    def has_costs(self) -> bool:
+        """Whether seconds are predicted; where they are not, every epoch counts one second."""
+        return any(self._known[2:])
+
+    def _second(self, configs: Sequence[Config], task: int) -> Single:
+        """The second hidden layer, (members, n, hidden)."""
+        n = len(configs)
+        h = np.repeat(self._knots[None, self._encoder.first_task + task], n, axis=0)
+        for rows, weights in self._encoder.many(configs):
+            part = self._knots[rows]
+            if weights is not None:
+                part *= weights[:, None]
+            h += part
+        split = np.maximum(h, 0.0, out=h).reshape(n, self._members, self._hidden).transpose(1, 0, 2)
+        second = split @ self.network.weights[1]
+        second += self.network.biases[1]
+        result: Single = np.maximum(second, 0.0, out=second)
+        return result
+
+    def _finish(self, outputs: Single, task: int) -> Outputs:
+        """Curves and ends from the outputs of the network, the mean over its members, (n, n_outputs)."""
+        mean, basis = self._of_task[task]
+        k = len(basis)
+        curves = (outputs[:, :k] @ basis + mean).reshape(len(outputs), 4, self.epochs)
+        seconds = curves[:, 2:]
+        np.exp(seconds, out=seconds)
+        for target in self._unknown_seconds:
+            seconds[:, target] = 0.0 if self.has_costs else 0.5
+        return Outputs(curves, outputs[:, k:-1], outputs[:, -1])
+
+    @cached_property
+    def _known(self) -> list[bool]:
+        """Which of TARGETS the surrogate predicts."""
+        known: list[bool] = self.scale.basis.any(axis=(0, 2)).tolist()
+        return known
+
+    @cached_property
+    def _unknown_seconds(self) -> list[int]:
+        return [target for target, known in enumerate(self._known[2:]) if not known]
+
+    @cached_property
+    def _of_task(self) -> list[tuple[Single, Single]]:
+        """Mean (4 epochs,) and directions (k, 4 epochs) of the curves of every task, in their own units."""
+        scale = self.scale
+        means, bases = scale.offset + scale.scale * scale.mean, scale.scale[:, None] * scale.basis
+        return [
+            (mean.ravel().astype(np.float32), basis.reshape(len(basis), -1).astype(np.float32))
+            for mean, basis in zip(means, bases, strict=True)
+        ]
+
+
+def backbones_tried(trials: Trials) -> dict[str, list[str]]:
+    """The backbones that each dataset of `trials` was tried with; none where the space has no backbones."""
+    found: dict[str, set[str]] = {}
+    for config, task in zip(trials.configs, trials.task.tolist(), strict=True):
+        if "backbone" in config:
+            found.setdefault(trials.tasks[task].dataset, set()).add(str(config["backbone"]))
+    return {dataset: sorted(backbones) for dataset, backbones in found.items()}

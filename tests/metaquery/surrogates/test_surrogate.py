@@ -1,0 +1,216 @@
+"""A surrogate: fast and slow paths agree, costs only grow, conditions are states of their own, files are bound."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import metaquery as mq
+from metaquery.benchmarks.surrogate import SurrogateBenchmark
+from metaquery.errors import InvalidConfig, InvalidInput, UnknownName
+from metaquery.space import Config
+from metaquery.surrogates import train
+from metaquery.surrogates.encoding import Encoder
+from metaquery.surrogates.network import Settings
+from metaquery.surrogates.store import load, places, save
+from metaquery.surrogates.training import fit
+from metaquery.surrogates.trials import read_trials
+from metaquery.types import STATUSES, Status
+
+QUICK = Settings(epochs=1, max_steps=300)
+
+
+@pytest.fixture(scope="module")
+def surrogate(corpus_path):
+    """A surrogate of the shared corpus, which has failures, repeats and two folds."""
+    return train(mq.open(corpus_path), "auc", QUICK)
+
+
+@pytest.fixture(scope="module")
+def bench(surrogate, corpus_path):
+    corpus = mq.open(corpus_path)
+    return make(surrogate, corpus)
+
+
+def make(surrogate, corpus, dataset="alpha", **options) -> SurrogateBenchmark:
+    configs = [corpus.space.default()]
+    return SurrogateBenchmark(
+        surrogate, dataset=dataset, fold=0, source=corpus.hash, learned=configs, **{"seed": 0, **options}
+    )
+
+
+def sample(bench, n, seed=0):
+    rng = np.random.default_rng(seed)
+    return [bench.space.sample(rng) for _ in range(n)]
+
+
+def test_a_batch_is_the_single_queries(bench):
+    configs = sample(bench, 300)
+    epochs = np.random.default_rng(1).integers(1, bench.epochs + 1, len(configs))
+    batch = bench.query_batch(configs, epochs)
+    for row, (config, epoch) in enumerate(zip(configs, epochs, strict=True)):
+        one = bench.query(config, int(epoch))
+        assert STATUSES[batch.status[row]] == one.status
+        assert batch.value[row] == pytest.approx(one.value, rel=1e-4, abs=1e-6, nan_ok=True)
+        assert batch.cost_seconds[row] == pytest.approx(one.cost_seconds, rel=1e-4)
+
+
+def test_the_table_of_knots_is_the_network_on_its_inputs(surrogate, corpus_path):
+    trials = read_trials(mq.open(corpus_path), "auc")
+    encoder = Encoder(trials.space, trials.tasks)
+    rows = np.flatnonzero(trials.task == 1)
+    configs = [trials.configs[row] for row in rows]
+    outputs = surrogate.network(encoder.inputs(configs, trials.task[rows]).astype(np.float32)).mean(axis=0)
+    assert np.allclose(surrogate.many(configs, 1).logits, outputs[:, len(surrogate.scale.basis) : -1], atol=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**31), noise=st.booleans())
+def test_costs_only_grow_and_losses_stay_in_bounds(surrogate, corpus_path, seed, noise):
+    bench = make(surrogate, mq.open(corpus_path), seed=seed, noise=noise)
+    curve = bench.curve(sample(bench, 1, seed)[0])
+    assert (curve.seconds > 0).all()
+    assert ((curve.value >= 0) & (curve.value <= 1)).all()
+    assert (curve.status is Status.COMPLETED) == (curve.epochs_run == bench.epochs)
+
+
+def test_an_inactive_hyperparameter_is_a_state_of_its_own(surrogate):
+    """Two configs that differ in what has no meaning are one config; being inactive differs from every value."""
+    encoder, space = Encoder(surrogate.space, surrogate.tasks), surrogate.space
+    without = space.complete({"optimizer": "adamw"})
+    inputs = [encoder.inputs([without], np.array([0]))[0]]
+    assert space.complete({"optimizer": "adamw", "momentum": 0.5}) == without
+    momenta = [space.complete({"optimizer": "sgd", "momentum": m}) for m in (0.0, 0.5, 0.99)]
+    inputs += [encoder.inputs([config], np.array([0]))[0] for config in momenta]
+    start = sum(
+        axis.knots + (hp.kind != "categorical")
+        for axis, hp in zip(encoder._axes, space.hyperparameters, strict=True)
+        if hp.name in ("backbone", "learning_rate", "optimizer")
+    )
+    own = [values[start : start + 11] for values in inputs]  # of momentum: inactive, nine knots, its place
+    assert own[0].tolist() == [1.0, *[0.0] * 10]
+    assert all(values[0] == 0.0 and values[1:10].sum() == pytest.approx(1.0) for values in own[1:])
+    assert [values[-1] for values in own[1:]] == pytest.approx([-1.0, 2 * 0.5 / 0.99 - 1.0, 1.0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_the_quick_check_of_a_config_says_what_the_space_says(surrogate, data):
+    space = surrogate.space
+    values = dict(space.sample(np.random.default_rng(data.draw(st.integers(0, 10**6)))))
+    names = data.draw(st.lists(st.sampled_from(sorted(space.by_name)), max_size=2))
+    for name in names:
+        changed = data.draw(st.sampled_from([None, "sgd", "adamw", 0.5, 99, 32, "nothing"]))
+        values.pop(name, None)
+        if changed is not None:
+            values[name] = changed
+    config = Config(values)
+    try:
+        legal = space.config(config) == config
+    except InvalidConfig:
+        legal = False
+    assert surrogate.fits(config) == legal
+
+
+def test_it_learns_what_the_curves_depend_on(corpus_path):
+    corpus = mq.open(corpus_path)
+    trials = read_trials(corpus, "auc")
+    found = fit(trials, Settings(epochs=1, max_steps=1500, members=2))
+    rows = np.flatnonzero((trials.task == 0) & np.isfinite(trials.curves[:, 0, -1]))
+    predicted = found.many([trials.configs[row] for row in rows], 0).curves
+    assert np.corrcoef(predicted[:, 0, -1], trials.curves[rows, 0, -1])[0, 1] > 0.8
+    assert np.corrcoef(np.log(predicted[:, 2, 0]), trials.curves[rows, 2, 0])[0, 1] > 0.9
+
+
+def test_noise_is_that_of_a_config_and_a_seed(surrogate, corpus):
+    assert surrogate.knowledge.noise_source == "repeats"
+    config = make(surrogate, corpus).space.default()
+    mean, one, same, other = (
+        make(surrogate, corpus, **options).curve(config).value
+        for options in ({}, {"noise": True}, {"noise": True}, {"noise": True, "seed": 1})
+    )
+    n = min(map(len, (mean, one, other)))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one[:n], other[:n])
+    assert not np.array_equal(one[:n], mean[:n])
+    with pytest.raises(InvalidInput, match="seed"):
+        make(surrogate, corpus, noise=True, seed=-1)
+
+
+def test_what_is_like_nothing_it_learned_from_is_flagged(surrogate, corpus):
+    bench = make(surrogate, corpus)
+    bench._learned = read_trials(corpus, "auc").configs
+    known = bench._learned[0]
+    near = bench.predict(known)
+    assert (near.distance, near.out_of_distribution) == (0.0, False)
+    far = max((bench.predict(config) for config in sample(bench, 200)), key=lambda p: p.distance)
+    assert far.out_of_distribution == (far.distance > surrogate.knowledge.threshold)
+    assert surrogate.knowledge.threshold > 0
+    assert (near.value_std > 0).all()
+    assert 0.0 <= near.failure_probability <= 1.0
+
+
+def test_it_is_the_same_twice_and_after_a_file(surrogate, corpus, tmp_path):
+    path = tmp_path / "s.npz"
+    save(surrogate, path)
+    save(train(corpus, "auc", QUICK), tmp_path / "again.npz")
+    configs = sample(make(surrogate, corpus), 5)
+    for other in (load(path), load(tmp_path / "again.npz")):
+        assert np.array_equal(other.many(configs, 0).curves, surrogate.many(configs, 0).curves)
+        assert other.knowledge.threshold == surrogate.knowledge.threshold
+
+
+def test_a_surrogate_is_bound_to_its_corpus_and_metric(surrogate, corpus, corpus_copy, tmp_path):
+    path = tmp_path / "s.npz"
+    save(surrogate, path)
+    assert corpus.benchmark("alpha", kind="surrogate", file=path).query(corpus.space.default(), 3).cost_seconds > 0
+    with pytest.raises(InvalidInput, match="for auc, not loss"):
+        corpus.benchmark("alpha", kind="surrogate", metric="loss", file=path)
+    with pytest.raises(InvalidInput, match="another corpus"):
+        mq.open("mini").benchmark("iqoth_lung_ct", kind="surrogate", file=path)
+    with pytest.raises(InvalidInput, match="metaquery surrogate train"):
+        corpus.benchmark("alpha", kind="surrogate")
+    with pytest.raises(InvalidInput, match="is not there"):
+        corpus.benchmark("alpha", kind="surrogate", file=tmp_path / "none.npz")
+    with pytest.raises(UnknownName, match="option"):
+        corpus.benchmark("alpha", kind="surrogate", fiel=path)
+    copy = mq.open(corpus_copy)
+    save(surrogate, places(copy, "auc")[0])
+    assert copy.benchmark("alpha", kind="surrogate").kind == "surrogate"
+    assert mq.open(corpus_copy).hash == corpus.hash
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04torn", None])
+def test_a_damaged_file_is_refused(surrogate, tmp_path, damage):
+    path = tmp_path / "s.npz"
+    save(surrogate, path)
+    path.write_bytes(path.read_bytes()[:-200] if damage is None else damage)
+    with pytest.raises(InvalidInput, match="not a surrogate"):
+        load(path)
+
+
+def test_a_pickle_is_never_read(tmp_path):
+    path = tmp_path / "s.npz"
+    np.savez(path, header=np.array([{"version": 1}], dtype=object))
+    with pytest.raises(InvalidInput, match="not a surrogate"):
+        load(path)
+
+
+def test_what_is_not_there_is_refused(surrogate, corpus, bench):
+    with pytest.raises(UnknownName, match="dataset"):
+        make(surrogate, corpus, dataset="alpah")
+    with pytest.raises(UnknownName, match="fold"):
+        surrogate.task("alpha", 7)
+    with pytest.raises(InvalidConfig):
+        bench.query({"backbone": "tiny.scratch"}, 1)
+    with pytest.raises(InvalidConfig):
+        bench.query(corpus.space.complete({"backbone": "tiny3d.scratch"}), 1)  # alpha is 2-D
+
+
+def test_a_study_runs_on_it(bench):
+    assert bench.configs is None
+    found = mq.run(mq.optimizer("random", seed=0), bench, mq.Budget(epochs=60))
+    assert found.incumbents
+    assert found.stamp["benchmark"]["surrogate"]["corpus"] == "factory"
