@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Quick-Tune's comparison on the whole "extended" level of its meta-dataset, as docs/quicktune-reproduction.md tells it.
+# Quick-Tune's comparison on the whole "extended" level of its meta-dataset, as studies/quicktune-reproduction.md tells it.
 # Usage: studies/quicktune_reproduction.sh EXTENDED [OUT], with the directory of perf.json, cost.json and table.csv.
 # Interrupted, the same command goes on from the finished studies.
 set -euo pipefail

@@ -61,3 +61,16 @@ def test_the_reproduction_runs_from_the_published_curves(curves_root, tmp_path):
     assert (len(found.datasets), set(found.optimizers)) == (26, set(LABELS))
     regret = dict(zip(found.optimizers, found.final_regret("validation").mean(axis=(1, 2)), strict=True))
     assert min(regret["quicktune"], regret["quicktune:grey_box=false"]) < regret["dyhpo"] < regret["random"]
+
+
+@pytest.mark.slow
+def test_the_comparison_of_refits_on_the_page_runs(tmp_path):
+    """The page's command, on one dataset, with one seed and a short budget."""
+    page = (STUDIES / "quicktune-reproduction.md").read_text()
+    line = next(block for block in page.split("```\n")[1::2] if block.startswith("metaquery evaluate"))
+    small = line.replace("--seeds 3 --budget 2m", "--seeds 1 --budget 10s --datasets pneumoniamnist")
+    assert small != line
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    subprocess.run(small.replace("OUT", str(tmp_path / "out")), shell=True, check=True, env=environment)
+    found = mq.Evaluation.load(tmp_path / "out").analysis
+    assert {"quicktune", "quicktune:refit=full"} <= set(found.optimizers)
