@@ -1,4 +1,4 @@
-"""The table and the figure of studies/quicktune-reproduction.md, from the evaluation that the script of this name leaves.
+"""The tables and the figure of studies/quicktune-reproduction.md, from the evaluation that the script beside it leaves.
 
 Usage: python studies/quicktune_reproduction.py EVALUATION DIRECTORY
 """
