@@ -38,8 +38,8 @@ def undisturbed(tmp_path_factory):
 @pytest.mark.parametrize(
     ("workers", "kills", "seeds"),
     [
-        (1, 5, 12),
-        (3, 5, 12),
+        (1, 3, 12),
+        (3, 3, 12),
         pytest.param(1, 20, 40, marks=pytest.mark.slow),
         pytest.param(3, 20, 40, marks=pytest.mark.slow),
     ],
