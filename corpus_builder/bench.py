@@ -53,10 +53,18 @@ def cli() -> None:
 @click.option("--backbone", "backbones", multiple=True, required=True, help="A backbone; may be repeated.")
 @click.option("--side", default=64, show_default=True, help="Side of an image or volume.")
 @click.option("--cap", default=400, show_default=True, help="Most samples of a role.")
-@click.option("--trials", default=8, show_default=True, help="Trials of each backbone, spread over the core grid.")
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Trials of each backbone, spread over the core grid.",
+)
 @click.option("--epochs", default=27, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--workers", default=2, show_default=True, help="Processes of the engine on a CPU.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes of the engine on a CPU."
+)
 @data_root_option
 @weights_root_option
 def throughput(
@@ -72,6 +80,8 @@ def throughput(
     weights_root: Path | None,
 ) -> None:
     """Trials an hour of the plain loop (a), the single trainer (b) and the engine (c), by kind of trial."""
+    for backbone in backbones:
+        backbone_spec(backbone)  # InvalidInput for what has no epochs
     study = Study.from_document(
         {
             "name": "throughput",

@@ -20,17 +20,13 @@ if TYPE_CHECKING:
 
 
 def corpus_card(
-    study: Mapping[str, Any],
-    tables: Mapping[str, pa.Table],
-    *,
-    budget_seconds: float | None = None,
-    extends: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any], tables: Mapping[str, pa.Table], *, extends: Mapping[str, Any] | None = None
 ) -> str:
-    """The card (Markdown with YAML front matter) of a corpus made from `study`, its tables in `tables`.
+    """The card (Markdown with YAML front matter) of a corpus whose tables are `tables`.
 
-    `curves` need not be among them. `budget_seconds` is that of the plan, `extends` the block of that name of the
-    manifest.
+    `curves` need not be among them. `provenance` and `extends` are the blocks of those names of the manifest.
     """
+    study = provenance["study"]
     rows = {name: tables[name].to_pylist() for name in ("datasets", "backbones")}
     rows["datasets"].sort(key=itemgetter("dataset"))
     rows["backbones"].sort(key=itemgetter("backbone"))
@@ -50,7 +46,7 @@ def corpus_card(
         _contents(trials, tables["configs"]),
         "## How it was made",
         _making(trials),
-        _of_the_study(budget_seconds, extends),
+        _of_the_study(provenance, extends),
         f"```yaml\n{yaml.safe_dump(_recipe_of(study), sort_keys=True, default_flow_style=None, width=100)}```",
         "## Datasets",
         _datasets(rows["datasets"], tables["splits"]),
@@ -89,11 +85,19 @@ def _markdown(header: list[str], rows: list[list[Any]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def _of_the_study(budget_seconds: float | None, extends: Mapping[str, Any] | None) -> str:
+def _of_the_study(provenance: Mapping[str, Any], extends: Mapping[str, Any] | None) -> str:
     trials = "these trials" if extends is None else "the trials that are new"
-    if budget_seconds is None:
+    kept, unfinished = provenance["trials_planned"], provenance.get("trials_unfinished", 0)
+    limits, left_out = provenance.get("limits", []), provenance.get("trials_left_out", 0)
+    if not (limits or unfinished):
         return f"The study, which `corpus-builder plan` turns into exactly {trials}:"
-    return f"The study, of which `corpus-builder plan --budget {budget_seconds / 3600:g}h` kept {trials}:"
+    said = [f"The study, which asks for {kept + left_out} trials, the most telling first."]
+    if limits:
+        verb = "leaves" if len(limits) == 1 else "leave"
+        said.append(f"{' and '.join(limits).capitalize()} {verb} {left_out} of them out.")
+    if unfinished:
+        said.append(f"{unfinished} were not run yet, the last ones of the plan, which covers all cells alike.")
+    return f"{' '.join(said)} `corpus-builder plan` names them all:"
 
 
 def _news(extends: Mapping[str, Any]) -> str:

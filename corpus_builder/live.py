@@ -25,7 +25,7 @@ from metaquery.benchmarks.base import Benchmark
 from metaquery.errors import InvalidInput, UnknownName
 from metaquery.metrics import metric as metric_called
 from metaquery.space import Config
-from metaquery.types import Curve, Observation, Outcome, Status
+from metaquery.types import Curve, Status
 
 if TYPE_CHECKING:
     from corpus_builder.train.records import TrialData
@@ -133,26 +133,16 @@ class LiveBenchmark(Benchmark):
         return {**super().stamp, "corpus": self._corpus_hash}
 
     def _curve(self, config: Config) -> Curve:
-        return self._trained(config, self.epochs)
+        return self._curve_until(config, self.epochs)
 
-    def _evaluate(self, config: Config, epoch: int) -> Outcome:
-        curve = self._trained(config, epoch)
-        last = curve.stands(epoch)
-        test = float("nan") if last is None else float(curve.test[last])
-        return Outcome(self._observed(curve, epoch), test, min(epoch, curve.epochs_run))
-
-    def _query(self, config: Config, epoch: int) -> Observation:
-        return self._observed(self._trained(config, epoch), epoch)
-
-    def _trained(self, config: Config, until: int) -> Curve:
-        """The curve of `config` as far as it was trained: to epoch `until` or beyond, or to where it ended."""
+    def _curve_until(self, config: Config, epoch: int) -> Curve:
         spec = TrialSpec(
             self.dataset, self._key, self.fold, config, self.seed, self.epochs, self._study.time_limit_seconds
         )
         with _alone:
             known = self._results.get(config)
-            if known is None or (config not in self._ended and len(known.epochs) < until):
-                known = self._results[config] = self._train(spec, until)
+            if known is None or (config not in self._ended and len(known.epochs) < epoch):
+                known = self._results[config] = self._train(spec, epoch)
         losses = np.array(
             [[self._loss(row[f"{side}_{self.metric.name}"]) for side in ("val", "test")] for row in known.epochs]
         )

@@ -125,11 +125,11 @@ def make_plan(
     budget_seconds: float | None = None,
     longest_seconds: float | None = None,
 ) -> Plan:
-    """The trials of `study`, with what `cost` predicts: those of at most `longest_seconds` each, and with a budget
-    those that `within` keeps of them.
+    """The trials of `study`, with what `cost` predicts: those of at most `longest_seconds` each and the cheapest one of
+    every dataset and backbone, and with a budget those that `within` keeps of them.
 
-    Raises InvalidInput for a backbone that does not take images of the study's size, for a budget that is too small
-    for one trial, and where every trial takes longer than `longest_seconds`.
+    Raises InvalidInput for a backbone that does not take images of the study's size, and for a budget that is too small
+    for one trial.
     """
     trials = study_trials(study, cost)
     short = trials if longest_seconds is None else _short(trials, longest_seconds)
@@ -140,12 +140,13 @@ def make_plan(
 
 
 def _short(trials: Sequence[PlannedTrial], longest_seconds: float) -> list[PlannedTrial]:
+    """Those of `trials` that take at most `longest_seconds`, and the first of the cheapest ones of every cell."""
     seconds = predicted(trials)
-    if min(seconds) > longest_seconds:
-        raise InvalidInput(
-            f"no trial takes {longest_seconds:g} s or less, the shortest takes {min(seconds):.1f} s: allow longer ones"
-        )
-    return [trial for trial, one in zip(trials, seconds, strict=True) if one <= longest_seconds]
+    cheapest: dict[Cell, tuple[float, int]] = {}
+    for index, (trial, one) in enumerate(zip(trials, seconds, strict=True)):
+        cheapest[trial.cell] = min((one, index), cheapest.get(trial.cell, (one, index)))
+    kept = {index for _, index in cheapest.values()}
+    return [trial for index, trial in enumerate(trials) if seconds[index] <= longest_seconds or index in kept]
 
 
 def predicted(trials: Sequence[PlannedTrial]) -> list[float]:
@@ -167,7 +168,8 @@ def loads(trials: Iterable[PlannedTrial]) -> dict[Cell, Load]:
 
 
 def summary(plan: Plan) -> tuple[list[dict[str, str | int]], list[str]]:
-    """One row per dataset and backbone, what is kept and what is left; and the totals, in lines."""
+    """One row per dataset and backbone, what is kept and what is left; and in lines the totals, and how many datasets
+    and backbones the budget has no trial for."""
     kept = loads(plan.trials)
     rows: list[dict[str, str | int]] = []
     for cell in sorted({*kept, *plan.left_out}):

@@ -14,13 +14,13 @@ from corpus_builder.card import front_matter
 from corpus_builder.release import sound_manifest
 from metaquery.errors import InvalidInput
 from metaquery.schema import TABLE_NAMES, table
-from metaquery.schema.documents import CARD, MANIFEST
+from metaquery.schema.documents import CARD, MANIFEST, SURROGATES
 from metaquery.schema.hub_client import HubName, hub_errors, patiently, quiet
 
 LICENCE = "LICENSE.md"
 CITATION = "CITATION.cff"
 
-_OF_A_RELEASE = ["*.parquet", "predictions/*", "*.json"]  # what an earlier release left behind goes
+_OF_A_RELEASE = ["*.parquet", "predictions/*", f"{SURROGATES}/*", "*.json"]  # what an earlier release left behind goes
 
 
 def publish(root: Path, target: str) -> str:
@@ -52,8 +52,9 @@ def publish(root: Path, target: str) -> str:
 
 
 def published_folder(root: Path, manifest: Mapping[str, Any], folder: Path) -> Path:
-    """Make `folder`: the files of the corpus, a card where it has none, licences and citations."""
-    for path in (MANIFEST, *(entry["path"] for entry in manifest["files"])):
+    """Make `folder`: the files of the corpus, its surrogates, a card where it has none, licences and citations."""
+    surrogates = [path.relative_to(root).as_posix() for path in sorted(root.glob(f"{SURROGATES}/*.npz"))]
+    for path in (MANIFEST, *(entry["path"] for entry in manifest["files"]), *surrogates):
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to((root / path).resolve())

@@ -36,8 +36,8 @@ def seal(root: Path, out: Path, *, partial: bool = False, extends: Path | None =
     plan = run.plan
     pending = {unit.unit_id for unit in run.pending()}
     finished = [unit for unit in plan.units if unit.unit_id not in pending]
+    missing = len(plan.trials) - sum(len(unit.trials) for unit in finished)
     if pending and (not partial or not finished):
-        missing = len(plan.trials) - sum(len(unit.trials) for unit in finished)
         hint = ", or seal what is there with --partial" if finished else ""
         raise InvalidInput(
             f"{missing} of {len(plan.trials)} trials are not run yet: run the plan again to finish{hint}"
@@ -58,13 +58,14 @@ def seal(root: Path, out: Path, *, partial: bool = False, extends: Path | None =
             writer.add(dataset, fold, _batches(run, part, units.get(part, []), release, what))
         tables = {**writer.tables, "trials": writer.trials}
         grown = None if release is None else release.extends(tables, space)
+        provenance = _provenance(plan, missing, release)
         return writer.seal(
             name=plan.study.name,
             version=plan.study.version,
             builder_version=__version__,
             devices=sorted(set(tables["trials"]["device"].to_pylist())),
-            provenance=_provenance(plan, release),
-            card=corpus_card(plan.study.document, tables, budget_seconds=plan.budget_seconds, extends=grown),
+            provenance=provenance,
+            card=corpus_card(provenance, tables, extends=grown),
             extends=grown,
         )
 
@@ -82,10 +83,13 @@ def _release(root: Path, plan: Plan) -> Release:
     return release
 
 
-def _provenance(plan: Plan, release: Release | None) -> dict[str, Any]:
+def _provenance(plan: Plan, unfinished: int, release: Release | None) -> dict[str, Any]:
     provenance: dict[str, Any] = {"study": dict(plan.study.document), "trials_planned": len(plan.trials)}
-    if plan.budget_seconds is not None:
-        provenance["budget_seconds"] = plan.budget_seconds
+    if plan.limits:
+        provenance["limits"] = plan.limits
+        provenance["trials_left_out"] = sum(load.trials for load in plan.left_out.values())
+    if unfinished:
+        provenance["trials_unfinished"] = unfinished
     if release is not None:
         provenance["earlier"] = release.provenance()
     return provenance

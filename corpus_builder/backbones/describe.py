@@ -15,24 +15,19 @@ def backbone_row(name: str, size: tuple[int, ...], weights_root: Path | None = N
 
     The hash of weights without a published one is that of the file below `weights_root`, and null without a root.
     """
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
+    from corpus_builder.backbones.work import forward_work
 
     spec = member_spec(name)
     if isinstance(spec, ClassicalSpec):
         return _classical_row(spec, size)
-    with torch.device("meta"):
-        net = spec.build_for(size).eval()
-        counter = FlopCounterMode(display=False)
-        with counter, torch.no_grad():
-            net(torch.empty(1, spec.in_channels, *size))
+    net, work = forward_work(spec, size)
     weights = spec.weights
     return {
         "backbone": name,
         "family": spec.family,
         "n_dims": spec.n_dims,
         "parameters": sum(p.numel() for p in net.parameters()),
-        "flops": counter.get_total_flops(),
+        "flops": work.flops,
         "input_shape": [spec.in_channels, *size],
         "pretrained_on": weights.pretrained_on if weights else None,
         "weights_sha256": _sha256(spec, weights_root),

@@ -16,8 +16,7 @@ from corpus_builder.backbones.spec import BackboneSpec, Normalization
 from corpus_builder.backbones.stages import StagedBackbone
 from metaquery.errors import InvalidInput
 
-_PATCH = 8
-_GRID = 4  # patches a side that the position embeddings are for: images of 32 pixels a side
+_GRID = 4  # patches a side that the position embeddings are for
 
 
 class _Patches(nn.Module):
@@ -60,13 +59,13 @@ def stages(net: Any) -> dict[str, nn.Module]:
     return found | {"norm": nn.Sequential(net.norm, _ChannelsFirst())}
 
 
-def _build(n_dims: int) -> StagedBackbone:
+def _build(n_dims: int, patch: int) -> StagedBackbone:
     from monai.networks.nets.vit import ViT
 
     net = ViT(
         in_channels=1,
-        img_size=_PATCH * _GRID,
-        patch_size=_PATCH,
+        img_size=patch * _GRID,
+        patch_size=patch,
         hidden_size=192,
         mlp_dim=768,
         num_layers=12,
@@ -77,7 +76,7 @@ def _build(n_dims: int) -> StagedBackbone:
     return StagedBackbone(stages(net), feature_dim=192)
 
 
-def _spec(name: str, n_dims: int, parameters: int) -> BackboneSpec:
+def _spec(name: str, n_dims: int, patch: int, parameters: int) -> BackboneSpec:
     return BackboneSpec(
         name=name,
         family="vit",
@@ -86,10 +85,14 @@ def _spec(name: str, n_dims: int, parameters: int) -> BackboneSpec:
         feature_dim=192,
         parameters=parameters,
         normalization=Normalization("zscore"),
-        build=partial(_build, n_dims),
+        build=partial(_build, n_dims, patch),
         licence="Apache-2.0",
         source="monai.networks.nets.vit (Dosovitskiy et al., ICLR 2021; tiny as in Touvron et al., DeiT, ICML 2021)",
     )
 
 
-SPECS = (_spec("vit_tiny_8.scratch", 2, 5_354_304), _spec("vit_tiny_8_3d.scratch", 3, 5_449_536))
+SPECS = (
+    _spec("vit_tiny_8.scratch", 2, 8, 5_354_304),
+    _spec("vit_tiny_16.scratch", 2, 16, 5_391_168),
+    _spec("vit_tiny_8_3d.scratch", 3, 8, 5_449_536),
+)

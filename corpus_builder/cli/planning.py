@@ -16,17 +16,23 @@ from corpus_builder.cli.options import PathType, data_root_option, print_table, 
     "--budget", metavar="TIME", help="Keep what tells the most within this time of one device, such as 90m, 10h or 2d."
 )
 @click.option(
-    "--gflops-per-second",
+    "--speed",
     type=click.FloatRange(min=0, min_open=True),
-    help="Rate at which costs are predicted.  [default: that of one CPU core]",
+    default=1.0,
+    show_default=True,
+    help="How many times as fast as one core of a server's CPU the device is, where costs are not from a calibration.",
 )
-@click.option("--longest", metavar="TIME", help="Leave out trials that will probably take longer, each, than this.")
+@click.option(
+    "--longest",
+    metavar="TIME",
+    help="Leave out trials that will probably take longer than this; the cheapest of a dataset and backbone stays.",
+)
 @click.option("--calibration", type=PathType, help="Predict costs from measurements instead; see calibrate.")
 def plan(
     study: Path,
     out: Path,
     budget: str | None,
-    gflops_per_second: float | None,
+    speed: float,
     longest: str | None,
     calibration: Path | None,
 ) -> None:
@@ -35,7 +41,7 @@ def plan(
     With a budget, first the default configuration of every dataset and backbone is kept, then configurations spread
     over the search space, as many for each as there is time for.
     """
-    from corpus_builder.cost import NOMINAL_GFLOPS_PER_SECOND, calibrated_cost, nominal_cost
+    from corpus_builder.cost import calibrated_cost, nominal_cost
     from corpus_builder.execute.engine import load_calibration
     from corpus_builder.plan import make_plan, summary, write_plan
     from corpus_builder.study import load_study
@@ -43,9 +49,8 @@ def plan(
 
     loaded = load_study(study)
     total, each = (None if limit is None else parse_duration(limit) for limit in (budget, longest))
-    rate = NOMINAL_GFLOPS_PER_SECOND if gflops_per_second is None else gflops_per_second
     known = None if calibration is None else load_calibration(calibration)
-    cost = nominal_cost(loaded, rate) if known is None else calibrated_cost(loaded, known)
+    cost = nominal_cost(loaded, speed) if known is None else calibrated_cost(loaded, known)
     made = make_plan(loaded, cost, total, each)
     write_plan(made, out)
     rows, lines = summary(made)
@@ -53,7 +58,7 @@ def plan(
     for line in (f"{out}: {lines[0]}", *lines[1:]):
         click.echo(line)
     click.echo(
-        f"Hours are predicted from floating-point operations at {rate:g} GFLOP/s, without a calibration."
+        f"Hours are predicted for {speed:g} times the speed of one core of a server's CPU, without a calibration."
         if known is None
         else f"Hours are predicted from the calibration of {known.device}."
     )

@@ -27,10 +27,17 @@ def bench(peers: tuple[str, ...], rows: int, source: str) -> None:
     pythons = dict(_named(peer) for peer in peers)
     with tempfile.TemporaryDirectory(prefix="metaquery-bench-") as directory:
         os.environ["MEDCURVES_CACHE"] = str(Path(directory) / "cache")  # to be measured and removed, not kept
-        from metaquery.bench.figures import opening, scans, tables
+        from metaquery.bench import figures
 
         click.echo("CPU time, least of several rounds; a ratio says how many times longer the other takes")
-        for part in (opening(source), tables(Path(directory), pythons), scans(Path(directory), rows)):
+        place = Path(directory)
+        for part in (
+            figures.opening(source),
+            figures.tables(place, pythons),
+            figures.scans(place, rows),
+            figures.predictions(source, place),
+            figures.surrogates(source),
+        ):
             for figure in part:
                 others = [f"{name} {_beside(found, figure.ours)}" for name, found in figure.peers.items()]
                 if figure.floor is not None:

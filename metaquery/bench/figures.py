@@ -16,6 +16,7 @@ from metaquery.bench.made import EPOCHS, make_table, tabular, write_tables
 from metaquery.bench.peer import ask
 from metaquery.bench.timing import alternately, least
 from metaquery.benchmarks.tabular import TabularBenchmark
+from metaquery.corpus import open as open_corpus
 from metaquery.dense import Dense
 from metaquery.dense_summary import best_values
 from metaquery.metrics import metric
@@ -26,6 +27,8 @@ from metaquery.types import Budget
 
 _TRIALS, _WORKERS = 500, 4
 _BATCH = 1_000_000
+_ASKED = 2_000  # different configs that a surrogate is asked for
+_STEPS = 50  # of its training: what a query costs does not depend on them
 _BEST = "select trial_id, max(val_auc) from {} group by trial_id"
 
 
@@ -160,3 +163,65 @@ def scans(directory: Path, rows: int) -> Iterator[Figure]:
     one = least(lambda: [dense.curve(trial_id, "val_auc") for trial_id in ids]) / len(ids) * 1e6
     plain = least(lambda: [values[row] for row in places]) / len(ids) * 1e6
     yield Figure("one curve, mapped", one, "us", "< 10", {}, plain)
+
+
+def predictions(source: str, directory: Path) -> Iterator[Figure]:
+    """The predictions of one trial of a corpus, from its Zarr stores; nothing where it has none."""
+    corpus = open_corpus(source)
+    if not corpus.manifest["predictions"]["checkpoints"]:
+        return
+    stored = [trial_id for trial_id in corpus.trial_parts if corpus.checkpoints(trial_id)]
+    for trial_id in stored:
+        np.save(directory / f"{trial_id}.npy", corpus.predictions(trial_id)[1].astype(np.float32))
+    times = alternately(
+        {
+            "ours": lambda: [corpus.predictions(trial_id) for trial_id in stored],
+            "plain": lambda: [np.load(directory / f"{trial_id}.npy") for trial_id in stored],
+        }
+    )
+    ours, plain = (1e6 * seconds / len(stored) for seconds in times.values())
+    name = f"the predictions of one trial of {corpus.name} (plain: one uncompressed file of them)"
+    yield Figure(name, ours, "us", "<= 95, TabRepo's", {}, plain)
+
+
+def surrogates(source: str) -> Iterator[Figure]:
+    """Queries of a surrogate of a corpus: of a config for the first time, once more, and in a batch."""
+    from metaquery.benchmarks.surrogate import SurrogateBenchmark
+    from metaquery.surrogates import train
+    from metaquery.surrogates.encoding import Encoder
+    from metaquery.surrogates.network import Settings
+
+    corpus = open_corpus(source)
+    learned = train(corpus, settings=Settings(max_steps=_STEPS))
+    task = learned.tasks[0]
+
+    def fresh() -> SurrogateBenchmark:
+        return SurrogateBenchmark(
+            learned, dataset=task.dataset, fold=task.fold, seed=0, source=corpus.hash, learned=[corpus.space.default()]
+        )
+
+    bench, rng = fresh(), np.random.default_rng(0)
+    configs = list(dict.fromkeys(bench.space.sample(rng) for _ in range(_ASKED)))
+    epochs = rng.integers(1, bench.epochs + 1, size=len(configs))
+    asked = list(zip(configs, epochs.tolist(), strict=True))
+    inputs = Encoder(learned.space, learned.tasks).inputs(configs, np.zeros(len(configs), np.int64)).astype(np.float32)
+
+    def ask(bench: SurrogateBenchmark) -> None:
+        for config, epoch in asked:
+            bench.query(config, epoch)
+
+    calls: dict[str, Any] = {
+        "alone": lambda: ask(fresh()),
+        "again": lambda: ask(bench),
+        "batch": lambda: bench.query_batch(configs, epochs),
+        "one row": lambda: [learned.network(row[None]) for row in inputs],
+        "rows": lambda: learned.network(inputs),
+    }
+    ask(bench)
+    times = {name: 1e6 * seconds / len(asked) for name, seconds in alternately(calls).items()}
+    yield Figure(
+        "surrogate, a query (plain: its network)", times["alone"], "us", "< 243, YAHPO's", {}, times["one row"]
+    )
+    yield Figure("surrogate, the same query again", times["again"], "us", "<= 3")
+    name = f"surrogate, a query of a batch of {len(asked):,} (plain: its network)"
+    yield Figure(name, times["batch"], "us", "< 104, YAHPO's", {}, times["rows"])

@@ -18,8 +18,9 @@ from metaquery.types import STATUSES, Curve, Observation, Observations, Outcome,
 class Benchmark(ABC):
     """One dataset, fold and seed as an optimizer's problem.
 
-    `query` and `curve` check their arguments once; a subclass writes `_curve` alone. Validation and test values
-    come out as losses to minimise; `metric.from_loss` gives them back in the metric's own direction.
+    `query` and `curve` check their arguments once; a subclass writes `_curve`, and `_curve_until` where the beginning
+    of a curve can be had for less than all of it. Validation and test values come out as losses to minimise;
+    `metric.from_loss` gives them back in the metric's own direction.
     """
 
     kind: ClassVar[str]
@@ -99,7 +100,7 @@ class Benchmark(ABC):
             raise InvalidInput(f"epochs must be from 1 to {self.epochs}, got {wanted.min()} to {wanted.max()}")
         wanted = wanted.astype(np.int64, copy=False)
         if not isinstance(configs, np.ndarray):
-            return self._query_batch([self._check(config) for config in configs], wanted)
+            return self._query_unchecked(configs, wanted)
         known = self.configs or ()
         if not np.issubdtype(configs.dtype, np.integer):
             raise InvalidInput(f"positions of configs must be integers, got an array of {configs.dtype}")
@@ -124,14 +125,14 @@ class Benchmark(ABC):
             raise InvalidInput(f"epoch must be an integer from 1 to {self.epochs}, got {epoch!r}")
 
     def _evaluate(self, config: Config, epoch: int) -> Outcome:
-        """Of a checked config and epoch; to be overridden where the curve knows more than was trained until then."""
-        curve = self._curve(config)
+        """Of a checked config and epoch."""
+        curve = self._curve_until(config, epoch)
         last = curve.stands(epoch)
         test = float("nan") if last is None else float(curve.test[last])
         return Outcome(self._observed(curve, epoch), test, min(epoch, curve.epochs_run))
 
     def _query(self, config: Config, epoch: int) -> Observation:
-        return self._observed(self._curve(config), epoch)
+        return self._observed(self._curve_until(config, epoch), epoch)
 
     @staticmethod
     def _observed(curve: Curve, epoch: int) -> Observation:
@@ -142,6 +143,10 @@ class Benchmark(ABC):
         value = float("nan") if last is None else float(curve.value[last])
         spent = float(np.cumsum(curve.seconds)[-1]) if curve.epochs_run else 0.0
         return Observation(value, spent + curve.failure_seconds, curve.status)
+
+    def _query_unchecked(self, configs: Sequence[Mapping[str, Value]], epochs: NDArray[np.int64]) -> Observations:
+        """Configs as they were given and checked epochs, shape (n,)."""
+        return self._query_batch([self._check(config) for config in configs], epochs)
 
     def _query_batch(self, configs: Sequence[Config], epochs: NDArray[np.int64]) -> Observations:
         """Checked configs and epochs, shape (n,)."""
@@ -160,3 +165,7 @@ class Benchmark(ABC):
     @abstractmethod
     def _curve(self, config: Config) -> Curve:
         """The curve of a checked config."""
+
+    def _curve_until(self, config: Config, epoch: int) -> Curve:  # noqa: ARG002
+        """The curve of a checked config as far as `epoch` or further, or to where it ended."""
+        return self._curve(config)

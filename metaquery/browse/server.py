@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metaquery.browse.answers import MAX_ROWS, Answers
+from metaquery.drawing.theme import stylesheet
 from metaquery.errors import InvalidInput, MedCurvesError
 
 HOST = "127.0.0.1"
@@ -21,7 +22,7 @@ _FILES = {
     "/browse.js": ("browse.js", "text/javascript"),
     "/chart.js": ("chart.js", "text/javascript"),
 }
-_ABOUT, _SQL = "/corpus.json", "/sql"
+_THEME, _ABOUT, _SQL = "/theme.css", "/corpus.json", "/sql"
 _MAX_QUERY_BYTES = 1 << 16
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -109,6 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if self.path == _ABOUT:
             self._send(200, "application/json", json.dumps(self.server.about).encode())
+        elif self.path == _THEME:
+            self._send(200, "text/css", stylesheet().encode())
         elif self.path in _FILES:
             name, kind = _FILES[self.path]
             self._send(200, kind, (_HERE / name).read_bytes())
@@ -121,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         length = self.headers.get("Content-Length", "")
         if self.path != _SQL:
-            self._refuse(405 if self.path in (*_FILES, _ABOUT) else 404, f"expected a query at {_SQL}")
+            self._refuse(405 if self.path in (*_FILES, _THEME, _ABOUT) else 404, f"expected a query at {_SQL}")
         # A page of another site can send this type only where it is allowed to, and it is not.
         elif self.headers.get("Content-Type", "") != "application/json":
             self._refuse(415, "expected a query as application/json")

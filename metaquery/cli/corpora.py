@@ -65,12 +65,15 @@ def sql(source: str, query: str | None, named: str | None, listed: bool, form: s
 
 @click.command()
 @click.argument("source", metavar="hf://datasets/ORG/NAME[@REV]")
-@click.option("--tables", metavar="A,B", help="Tables to pull; by default all.")
+@click.option("--tables", metavar="A,B", help="Tables to pull, each whole, with all datasets; by default all.")
 @click.option(
     "--datasets", metavar="A,B", help="Datasets whose predictions to pull; by default all, or with --tables none."
 )
 def pull(source: str, tables: str | None, datasets: str | None) -> None:
-    """Bring a corpus from the Hugging Face Hub into the cache, whole or in part; it then opens without a network."""
+    """Bring a corpus from the Hugging Face Hub into the cache, whole or in part; it then opens without a network.
+
+    Only predictions can be had of some datasets alone: a table always has the rows of all.
+    """
     from metaquery.hub import pull as pull_corpus
 
     root = pull_corpus(source, names(tables), names(datasets), click.echo)
@@ -111,8 +114,11 @@ def browse(source: str, port: int) -> None:
 def diagnose(source: str, metric: str | None, out: Path | None) -> None:
     """Say what a corpus is like as a benchmark: early epochs, noise, importance, gaps, costs, failures."""
     from metaquery.corpus import open as open_corpus
+    from metaquery.diagnostics import Diagnosis
     from metaquery.diagnostics import diagnose as diagnose_corpus
 
+    if out is not None:
+        Diagnosis.check_output(out)
     diagnosis = diagnose_corpus(open_corpus(source), metric)
     click.echo(diagnosis)
     if out is not None:

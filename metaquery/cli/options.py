@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
@@ -28,6 +29,31 @@ def study_options(command: Callable[..., None]) -> Callable[..., None]:
                 "--snap",
                 type=click.Choice(["nearest"]),
                 help="On a table, let the nearest config not yet used stand in for one that is not in it.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def kind_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of the kinds of benchmark, called as in `corpus.benchmark`; None or false where not given."""
+    directory = click.Path(file_okay=False, path_type=Path)
+    for option in reversed(
+        (
+            click.option("--noise", is_flag=True, help="Kind surrogate: single trials, not the mean over their seeds."),
+            click.option(
+                "--file",
+                type=click.Path(dir_okay=False, path_type=Path),
+                help="Kind surrogate: file of the surrogate.  [default: that of  metaquery surrogate train]",
+            ),
+            click.option("--data-root", type=directory, help="Kind live: images.  [default: MEDCURVES_DATA]"),
+            click.option(
+                "--weights-root", type=directory, help="Kind live: pretrained weights.  [default: MEDCURVES_WEIGHTS]"
+            ),
+            click.option("--device", help="Kind live: device to train on, such as cuda.  [default: cpu]"),
+            click.option(
+                "--checkpoints", type=directory, help="Kind live: directory to keep checkpoints in.  [default: none]"
             ),
         )
     ):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
-from metaquery.cli.options import names, parsed_budget, study_options
+from metaquery.cli.options import kind_options, names, parsed_budget, study_options
 from metaquery.types import Charging, Snap
 
 
@@ -15,8 +16,10 @@ from metaquery.types import Charging, Snap
 @click.argument("source")
 @click.option("--optimizer", "name", required=True, help="Optimizer to run, such as random or dehb.")
 @click.option("--dataset", required=True, help="Dataset to run it on.")
-@click.option("--kind", default="tabular", show_default=True, help="Kind of benchmark.")
+@click.option("--kind", default="tabular", show_default=True, help="Kind of benchmark: tabular, surrogate or live.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the optimizer.")
+@click.option("--trial-seed", type=int, default=0, show_default=True, help="Seed of the trials, or of their noise.")
+@kind_options
 @study_options
 @click.option("--out", type=click.Path(path_type=Path), help="Directory to write the trajectory to.")
 def run(
@@ -25,6 +28,7 @@ def run(
     dataset: str,
     kind: str,
     seed: int,
+    trial_seed: int,
     budget: str | None,
     epochs: int | None,
     trials: int | None,
@@ -34,6 +38,7 @@ def run(
     charging: Charging | None,
     snap: Snap | None,
     out: Path | None,
+    **of_kind: Any,
 ) -> None:
     """Run one optimizer on one dataset of a corpus, on a simulated clock.
 
@@ -49,7 +54,8 @@ def run(
     if out is not None:
         Trajectory.check_output(out)
     corpus = open_corpus(source)
-    bench = corpus.benchmark(dataset, kind=kind, metric=metric, fold=fold)
+    given = {option: value for option, value in of_kind.items() if value not in (None, False)}
+    bench = corpus.benchmark(dataset, kind=kind, metric=metric, fold=fold, seed=trial_seed, **given)
     learns = optimizer_class(name).needs_history
     known = history(corpus, dataset, metric=metric, fold=fold) if learns else None
     made = optimizer(name, seed=seed, history=known)

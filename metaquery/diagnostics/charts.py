@@ -1,84 +1,67 @@
-"""Dot charts as SVG that follows the page's colours: one line per row, one mark per series, one axis for all."""
+"""Dot charts: one line per row, one mark per series, intervals where there are any, one axis for all."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 
-SERIES = ("#0072b2", "#d55e00", "#009e73")  # apart for the colour-blind (Okabe and Ito)
-_PLOT, _LINE, _TOP, _CHARACTER = 500, 20, 26, 7.2
+import numpy as np
+
+from metaquery.diagnostics.curves import Estimate
+from metaquery.drawing.axes import Axis
+from metaquery.drawing.canvas import Canvas, Drawing, colour, shortened, text_width
+
+Series = Mapping[str, Sequence[Estimate | None]]
+
+_WIDTH, _PLOT = 760.0, 430.0
+_LABEL = _WIDTH - _PLOT - 60
+_PITCH, _APART = 12.0, 8.0  # of rows, and of the marks of a row
 
 
-def dots(
-    labels: Sequence[str], series: Mapping[str, Sequence[float | None]], *, axis: str, logarithmic: bool = False
-) -> str:
-    """A chart of `series`, each with a value, or None, for every one of `labels`; empty where there is no value.
+def dots(title: str, labels: Sequence[str], series: Series, axis: Axis) -> Drawing:
+    """A chart of `series`, each with an estimate, or None, for every one of `labels`; what is not known is left out.
 
-    On a logarithmic axis values that are not positive are left out.
+    The series of a row stand one below the other, so that none hides another.
     """
-    drawn = {name: [_drawn(value, logarithmic) for value in values] for name, values in series.items()}
-    known = [value for values in drawn.values() for value in values if value is not None]
-    if not known:
-        return ""
-    left = 20 + _CHARACTER * max(map(len, labels))
-    width, bottom = left + _PLOT + 30, _TOP + _LINE * len(labels)
-    ticks = _powers(min(known), max(known)) if logarithmic else _round_ticks(min([*known, 0.0]), max([*known, 0.0]))
-    scale = _Scale(ticks[0], ticks[-1], logarithmic, left)
-    parts = [f'<svg viewBox="0 0 {width:.0f} {bottom + 40}" role="img" aria-label="{escape(axis)}">']
-    for tick in ticks:
-        x = scale(tick)
-        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}" class="grid"/>')
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{tick:g}</text>')
-    parts.append(f'<text x="{left + _PLOT / 2:.1f}" y="{bottom + 34}" text-anchor="middle">{escape(axis)}</text>')
-    for row, label in enumerate(labels):
-        y = _TOP + _LINE * (row + 0.5)
-        parts.append(f'<text x="{left - 10:.1f}" y="{y + 4}" text-anchor="end">{escape(label)}</text>')
-        for at, (name, values) in enumerate(drawn.items()):
-            if (value := values[row]) is not None:
-                title = f"<title>{escape(label)}, {escape(name)}: {value:.3g}</title>"
-                parts.append(_mark(at, scale(value), y, title))
-    for at, name in enumerate(series):
-        x = left + 160 * at
-        parts.append(_mark(at, x + 5, 10, "") + f'<text x="{x + 16}" y="14">{escape(name)}</text>')
-    return "".join([*parts, "</svg>"])
+    canvas = Canvas()
+    names = [shortened(label, _LABEL) for label in labels]
+    left = max(map(text_width, names)) + 16
+    right, top = left + _PLOT, _legend(canvas, list(series), left)
+    row_height = _PITCH + _APART * len(series)
+    bottom = top + row_height * len(labels)
+    for value, text in axis.thinned(_PLOT, 11):
+        x = float(axis.along(np.array(value), left, right))
+        canvas.line((x, top), (x, bottom), colour="faint", width=0.7)
+        canvas.text(x, bottom + 16, text, anchor="middle")
+    canvas.text((left + right) / 2, bottom + 34, axis.title, anchor="middle", colour="soft")
+    for row, name in enumerate(names):
+        start = top + row_height * row
+        canvas.line((left, start + row_height), (right, start + row_height), colour="faint", width=0.7)
+        canvas.text(left - 10, start + row_height / 2 + 4, name, anchor="end")
+        for number, (kind, values) in enumerate(series.items()):
+            found = values[row]
+            if found is None:
+                continue
+            y = start + (_PITCH + _APART) / 2 + _APART * number
+            x, low, high = axis.along(np.array(found), left, right).tolist()
+            if not math.isnan(low):
+                canvas.line((low, y), (high, y), colour=colour(number), width=1.6)
+            canvas.marker(x, y, number, 3.6, _tip(labels[row], kind, found))
+    return Drawing(title, left + _PLOT + 30, bottom + 42, canvas.items, columns=len(series))
 
 
-class _Scale:
-    def __init__(self, low: float, high: float, logarithmic: bool, left: float) -> None:
-        self._of: Callable[[float], float] = math.log10 if logarithmic else float
-        self._low, self._span, self._left = self._of(low), self._of(high) - self._of(low), left
-
-    def __call__(self, value: float) -> float:
-        return self._left + (self._of(value) - self._low) / self._span * _PLOT
+def _tip(label: str, kind: str, found: Estimate) -> str:
+    interval = "" if math.isnan(found.low) else f" [{found.low:.3g}, {found.high:.3g}]"
+    return f"{label}\n{kind}: {found.value:.3g}{interval}"
 
 
-def _drawn(value: float | None, logarithmic: bool) -> float | None:
-    shown = value is not None and math.isfinite(value) and (value > 0 or not logarithmic)
-    return value if shown else None
-
-
-def _mark(at: int, x: float, y: float, title: str) -> str:
-    """Circle, diamond or square, so that print in black and white keeps them apart."""
-    colour = f'fill="{SERIES[at % len(SERIES)]}"'
-    shapes = (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" {colour}>{title}</circle>',
-        f'<rect x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8" {colour} '
-        f'transform="rotate(45 {x:.1f} {y:.1f})">{title}</rect>',
-        f'<rect x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8" {colour}>{title}</rect>',
-    )
-    return shapes[at % len(shapes)]
-
-
-def _round_ticks(low: float, high: float) -> list[float]:
-    """Four to nine round numbers from at most `low` to at least `high`."""
-    span = (high - low) or 1.0
-    power = 10.0 ** math.floor(math.log10(span / 4))
-    step = next(power * factor for factor in (1, 2, 5, 10) if span / (power * factor) <= 7)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(n * step, 12) for n in range(first, max(last, first + 1) + 1)]
-
-
-def _powers(low: float, high: float) -> list[float]:
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    return [10.0**power for power in range(first, max(last, first + 1) + 1)]
+def _legend(canvas: Canvas, names: Sequence[str], left: float) -> float:
+    """Marks with the names of several series; where the legend ends."""
+    if len(names) < 2:
+        return 6.0
+    x = left
+    for number, name in enumerate(names):
+        canvas.marker(x + 5, 10, number, 3.6)
+        canvas.text(x + 14, 14, name)
+        x += text_width(name) + 34
+    return 24.0

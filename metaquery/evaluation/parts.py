@@ -15,9 +15,16 @@ import metaquery
 PARTS = "parts"
 Part = dict[str, Any]  # what `Studies` leaves of a study: outcome, incumbents and their configs, as plain JSON
 
-# What decides the outcome of a study, beside the modules of the package itself. What only reads outcomes may change.
-_PACKAGES = ("benchmarks", "interop", "optimizers", "surrogates")
-_READERS = ("cli.py", "description.py", "outputs.py", "result.py", "verify.py", "verify_predictions.py")
+# What has no part in the outcome of a study, as files and folders of the package: where they change, what was finished
+# still counts. All other code decides, so that what is new does until somebody has looked.
+READERS = (
+    *("bench", "browse", "cli", "diagnostics", "drawing", "importers", "queries", "recommend", "report", "surrogates"),
+    *("dense_summary.py", "description.py", "ensembles.py", "hub.py", "outputs.py", "predictions.py", "rescoring.py"),
+    *("result.py", "sql.py", "testing.py", "verify.py", "verify_predictions.py", "views.py"),
+    *("evaluation/analysis.py", "evaluation/compare.py", "evaluation/measures", "evaluation/outcome.py"),
+    *("evaluation/progress.py", "evaluation/reference.py", "evaluation/statistics.py", "evaluation/transfer.py"),
+    *("evaluation/verdict.py", "benchmarks/surrogate.py"),
+)
 
 
 class Parts:
@@ -52,16 +59,15 @@ class Parts:
 
 def part_key(definition: Mapping[str, Any]) -> str:
     """32 hexadecimal digits of `definition`, plain JSON, and of the code that turns it into an outcome."""
-    content = json.dumps([definition, _code()], sort_keys=True)
+    content = json.dumps([definition, deciding_code(Path(metaquery.__file__).parent)], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 @cache
-def _code() -> str:
-    root = Path(metaquery.__file__).parent
-    files = [path for path in root.glob("*.py") if path.name not in _READERS]
-    files += [path for package in _PACKAGES for path in (root / package).rglob("*.py")]
+def deciding_code(package: Path) -> str:
+    """The hash of all Python files below `package` but those of READERS."""
     digest = hashlib.sha256()
-    for name, path in sorted((path.relative_to(root).as_posix(), path) for path in files):
-        digest.update(f"{name}\0".encode() + path.read_bytes())
+    for name, path in sorted((path.relative_to(package).as_posix(), path) for path in package.rglob("*.py")):
+        if not any(name == reader or name.startswith(f"{reader}/") for reader in READERS):
+            digest.update(f"{name}\0".encode() + path.read_bytes())
     return digest.hexdigest()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metaquery.errors import InvalidInput
+from metaquery.errors import Interrupted, InvalidInput
 from metaquery.recommend.held_out import METHODS, held_out
 from metaquery.recommend.knowledge import read_knowledge
 from metaquery.recommend.live import CANDIDATES, fine_tune
@@ -78,7 +78,10 @@ def tune(
     out: Path,
     say: Callable[[str], None],
 ) -> None:
-    """Fine-tune from what is recommended, and write the model to the directory `out`."""
+    """Fine-tune from what is recommended, and write the model to the directory `out`.
+
+    Raises Interrupted after Ctrl-C, with the best model so far written.
+    """
     from metaquery.evaluation.histories import Histories
     from metaquery.optimizers import optimizer as make_optimizer
     from metaquery.optimizers import optimizer_class
@@ -100,3 +103,5 @@ def tune(
     values = (f"{split} {name} {tuned.metrics[f'{split}_{name}']:.4f}" for split in ("val", "test"))
     say(f"{tuned.evaluations} evaluations in {tuned.seconds:.0f} s; {', '.join(values)}")
     say(f"written to {out}")
+    if tuned.interrupted:
+        raise Interrupted(f"interrupted; the best model so far is in {out}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from metaquery.errors import InvalidInput
+from metaquery.errors import Interrupted, InvalidInput
 from metaquery.optimizers.base import Optimizer
 from metaquery.outputs import check_output, new_directory
 from metaquery.recommend.new_data import Trainer
@@ -22,11 +22,13 @@ _ENTRIES = frozenset({_MARKER, "model.safetensors", "README.md"})
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """The `metrics` of the model that was written, by SPLIT_METRIC, `seconds` of the clock, and the evaluations."""
+    """The `metrics` of the model that was written, by SPLIT_METRIC, `seconds` of the clock, the evaluations, and
+    whether Ctrl-C ended them."""
 
     metrics: dict[str, float]
     seconds: float
     evaluations: int
+    interrupted: bool
 
 
 def check_model_output(out: Path) -> None:
@@ -47,8 +49,9 @@ def fine_tune(
     """Let `optimizer` choose among the first of `configs` for `seconds`, and write the best model to `out`.
 
     An evaluation that would not end in time is cut to the epochs that will, and none is begun where less time is left
-    than an epoch took on average; so at most one epoch, of a config that is slower than the others, ends late. Raises
-    InvalidInput where no config can be trained or none got anywhere.
+    than an epoch took on average; so at most one epoch, of a config that is slower than the others, ends late. Ctrl-C
+    ends the time at once: the best model so far is written. Raises InvalidInput where no config can be trained or none
+    got anywhere, Interrupted where none had got anywhere before Ctrl-C.
     """
     accepted = tuple([config for config in configs if trainer.accepts(config)][:CANDIDATES])
     if not accepted:
@@ -57,27 +60,36 @@ def fine_tune(
     optimizer.bind(Task(trainer.space, trainer.epochs, worst_loss, candidates=accepted))
     evaluations = 0
     epochs: dict[Config, int] = {}  # trained so far
-    while True:
-        spent = time.monotonic() - start
-        if spent + spent / max(1, sum(epochs.values())) > seconds or (suggestion := optimizer.ask()) is None:
-            break
-        observation, epoch = trainer.train(suggestion.config, suggestion.epoch, seconds - spent)
-        epochs[suggestion.config] = epoch
-        evaluations += 1
-        place = accepted.index(suggestion.config) + 1
-        say(
-            f"{time.monotonic() - start:7.0f} s  config {place} to epoch {epoch}: {observation.status}"
-            + (f", validation loss {observation.value:.4f}" if observation.ok else "")
-        )
-        if epoch < suggestion.epoch and observation.ok:
-            break  # the time is over
-        optimizer.tell(suggestion, observation)
+    interrupted = False
+    try:
+        while True:
+            spent = time.monotonic() - start
+            if spent + spent / max(1, sum(epochs.values())) > seconds or (suggestion := optimizer.ask()) is None:
+                break
+            observation, epoch = trainer.train(suggestion.config, suggestion.epoch, seconds - spent)
+            epochs[suggestion.config] = epoch
+            evaluations += 1
+            place = accepted.index(suggestion.config) + 1
+            say(
+                f"{time.monotonic() - start:7.0f} s  config {place} to epoch {epoch}: {observation.status}"
+                + (f", validation loss {observation.value:.4f}" if observation.ok else "")
+            )
+            if epoch < suggestion.epoch and observation.ok:
+                break  # the time is over
+            optimizer.tell(suggestion, observation)
+    except KeyboardInterrupt:
+        interrupted = True
     spent = time.monotonic() - start
     facts = {
         **facts,
         "optimizer": f"{optimizer.name} among {len(accepted)} recommended configs",
-        "clock": f"{spent:.0f} s",
+        "clock": f"{spent:.0f} s" + (", then interrupted" if interrupted else ""),
     }
     with new_directory(out, marker=_MARKER, entries=_ENTRIES) as work:
-        metrics = trainer.write(work, facts)
-    return Tuned(metrics, spent, evaluations)
+        try:
+            metrics = trainer.write(work, facts)
+        except InvalidInput as error:
+            if not interrupted:
+                raise
+            raise Interrupted("no epoch was finished without a failure, so no model is written") from error
+    return Tuned(metrics, spent, evaluations, interrupted)

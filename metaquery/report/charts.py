@@ -8,10 +8,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from metaquery.drawing.axes import Axis
+from metaquery.drawing.canvas import Canvas, Drawing, Hover, Points, colour, dashes, shortened, text_width
 from metaquery.evaluation.analysis import Band
 from metaquery.evaluation.measures.regret import Floats
-from metaquery.report.axes import Axis
-from metaquery.report.drawing import Canvas, Drawing, Hover, Points, colour, dashes, shortened, text_width
 
 SIZE = (540.0, 330.0)
 SMALL = (270.0, 180.0)

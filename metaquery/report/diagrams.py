@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metaquery.drawing.canvas import Canvas, Drawing, Item, moved, shortened, text_width
 from metaquery.evaluation.measures.regret import Floats
 from metaquery.report.charts import SIZE, SMALL, legend
-from metaquery.report.drawing import Canvas, Drawing, Item, moved, shortened, text_width
 
 _SLANT = math.radians(40)
 _LABEL = 170.0  # the widest label of a row or column

@@ -9,21 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from metaquery.drawing.axes import Axis, linear_axis, seconds_axis, share_axis
+from metaquery.drawing.canvas import Drawing
 from metaquery.evaluation.analysis import Analysis, Band, number
-from metaquery.report.axes import (
-    FLOOR,
-    Axis,
-    budget_axis,
-    budget_label,
-    linear_axis,
-    rank_axis,
-    regret_axis,
-    seconds_axis,
-    share_axis,
-)
+from metaquery.report.axes import FLOOR, budget_axis, budget_label, rank_axis, regret_axis
 from metaquery.report.charts import Steps, points_chart, small_steps_chart, steps_chart
 from metaquery.report.diagrams import Square, critical_difference_diagram, matrix, together
-from metaquery.report.drawing import Drawing
 from metaquery.report.tables import default_regret, metric_title
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,38 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metaquery.drawing.canvas import Canvas, Drawing, colour, dashes
+from metaquery.drawing.html import render
 from metaquery.evaluation.analysis import Analysis
 from metaquery.evaluation.measures.aggregate import RESAMPLES
 from metaquery.evaluation.verdict import judged_on_validation, verdict
 from metaquery.report.axes import budget_axis
-from metaquery.report.drawing import COLOURS, Canvas, Drawing, colour, dashes
 from metaquery.report.figures import Figure
 from metaquery.report.table import Table
 from metaquery.report.tables import metric_title
 
-_LIGHT = COLOURS | {"page": "#f6f7f9", "accent": "#0b5cad", "stripe": "#f2f5f8"}
-_DARK = {
-    "ink": "#e4e9ee",
-    "soft": "#9dabb9",
-    "faint": "#36414d",
-    "card": "#1a2129",
-    "series-0": "#3d9bdc",
-    "series-1": "#f5803a",
-    "series-2": "#2bbd8e",
-    "series-3": "#d98bb8",
-    "series-4": "#e9ac2b",
-    "series-5": "#8fd0f5",
-    "series-6": "#e4e9ee",
-    "page": "#12171d",
-    "accent": "#79b8ff",
-    "stripe": "#202933",
-}
-_PAPER = {"page": "#ffffff", "stripe": "#ffffff"}
-_THEMES = (
-    ("all", _LIGHT | {"color-scheme": "light"}),
-    ("screen and (prefers-color-scheme: dark)", _DARK),
-    ("print", _PAPER),
-)
 _SECTIONS = (
     ("leaderboard", "Leaderboard"),
     ("budget", "Over the budget"),
@@ -58,26 +34,16 @@ _SECTIONS = (
 
 def page(analysis: Analysis, figures: list[Figure], panels: list[Drawing], tables: Mapping[str, Table]) -> str:
     """The page as HTML, from what `metaquery.report.figures` and `metaquery.report.tables` made of the analysis."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    script = (here / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     charts = _Charts()
     drawn = {
         figure.name: {"svg": Markup(charts.inline(figure.drawing)), "caption": figure.caption} for figure in figures
     }
     small = [Markup(charts.inline(drawing)) for drawing in panels]
     n, kind = analysis.units
-    return environment.get_template("page.html").render(
-        themes=_THEMES,
-        style=Markup((here / "page.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=f"sha256-{digest}",
+    return render(
+        Path(__file__).parent,
         sections=[(f"section-{name}", title) for name, title in _SECTIONS],
         verdict=verdict(analysis),
         counts=f"{_counted(analysis.datasets, 'dataset')} with {_counted(analysis.seeds, 'seed')} each",

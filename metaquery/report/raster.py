@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 
-from metaquery.report.drawing import COLOURS, Drawing, Line, Text
+from metaquery.drawing.canvas import Drawing, Line, Text
+from metaquery.drawing.theme import COLOURS
 
 _SCALE = 2.5  # pixels of the file per pixel of the drawing
 _ALIGNED = {"start": "left", "middle": "center", "end": "right"}

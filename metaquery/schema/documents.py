@@ -14,6 +14,7 @@ from metaquery.schema.conform import conforms
 MANIFEST = "corpus.json"  # the file that makes a directory a corpus
 SPACE = "space.json"
 CARD = "README.md"  # the data card, where a corpus has one
+SURROGATES = "surrogate"  # the directory of a corpus's surrogates, by metric; in no manifest, as they come later
 SCHEMA_VERSION = 1
 
 

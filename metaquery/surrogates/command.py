@@ -41,11 +41,13 @@ def evaluate_and_tell(
     seeds: int,
     out: Path | None,
 ) -> Iterator[str]:
-    """Tables of quality and of agreement for each metric; the numbers are written to `out`."""
+    """Tables of quality and of agreement for each metric; the numbers are written to `out`, and the optimizers' ranks
+    on table and surrogate to the page of the same name that ends in `.md`."""
     from metaquery.surrogates.agreement import OPTIMIZERS, agree
     from metaquery.surrogates.quality import evaluate
 
     document: dict[str, Any] = {"corpus": corpus.name, "version": corpus.version, "hash": corpus.hash, "metrics": {}}
+    pages = []
     for metric in metrics or [corpus.default_metric]:
         quality = evaluate(corpus, metric, families, parts, say=_say)
         yield str(quality)
@@ -54,9 +56,12 @@ def evaluate_and_tell(
             agreement = agree(corpus, metric, optimizers or OPTIMIZERS, seeds, _say)
             yield f"\n{agreement}"
             document["metrics"][metric]["agreement"] = agreement.to_json()
+            pages.append(agreement.to_markdown())
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_json(out, document)
+        if pages:
+            out.with_suffix(".md").write_text("\n".join(pages), encoding="utf-8")
 
 
 def _tell(what: str, done: int, of: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from metaquery.errors import UnknownName
 from metaquery.metrics import metric as metric_called
-from metaquery.space import Config, SearchSpace
+from metaquery.space import Config, SearchSpace, Value
 from metaquery.surrogates.encoding import Encoder
 from metaquery.surrogates.network import Network, Single
 from metaquery.surrogates.targets import Scale
 from metaquery.surrogates.trials import Floats, Task, Trials
 from metaquery.types import Curve, Status
 
-_CHUNK = 256  # configs at a time, so that what is computed of them stays near the processor
+_CHUNK = 1024  # configs at a time, so that what is read of them stays near the processor
+_BLOCK = 256  # of these, so that their layers do
 SOUND = (Status.COMPLETED, Status.EARLY_STOPPED)
 
 
@@ -54,6 +55,14 @@ class Outputs(NamedTuple):
         return probabilities
 
 
+class Batch(NamedTuple):
+    """Consecutive configs, at `rows` of all: the weights of their knots, (n, knots), and what is predicted for them."""
+
+    rows: slice
+    weights: Single
+    outputs: Outputs
+
+
 class Surrogate:
     """Predicts for any config of `space` on each of `tasks`; see `metaquery.surrogates.train`."""
 
@@ -81,12 +90,16 @@ class Surrogate:
         self.stamp = stamp
         self._encoder = Encoder(space, tasks)
         first = self._encoder.features.astype(np.float32) @ network.weights[0]  # (members, knots, hidden)
-        first[:, self._encoder.first_task :] += network.biases[0]
-        members, knots, self._hidden = first.shape
-        self._members = members
-        self._knots = np.ascontiguousarray(first.transpose(1, 0, 2).reshape(knots, -1))
-        self._last = (network.weights[2] / members).reshape(-1, network.weights[2].shape[2])
-        self._last_bias = network.biases[2].mean(axis=(0, 1))
+        by_knot = first.transpose(1, 0, 2).reshape(first.shape[1], -1)
+        self._knots = np.ascontiguousarray(by_knot[: self._encoder.first_task])
+        biases = [first[:, self._encoder.first_task :] + network.biases[0]]  # of every layer, (members, tasks, size)
+        for weight, bias in zip(network.weights[1:], network.biases[1:], strict=True):
+            biases.append(biases[-1] @ weight + bias)
+        self._floors = [-bias.transpose(1, 0, 2).reshape(len(tasks), -1) for bias in biases[:2]]
+        self._members = len(first)
+        self._last = (network.weights[2] / self._members).reshape(-1, network.weights[2].shape[2])
+        self._last_biases = biases[2]
+        self._last_bias = biases[2].mean(axis=0)
 
     def task(self, dataset: str, fold: int) -> int:
         """The position of a dataset and fold in `tasks`; UnknownName for one that is not there."""
@@ -103,29 +116,40 @@ class Surrogate:
         """Whether `config` is one of `space`."""
         return self._encoder.fits(config)
 
+    def knots_of(self, name: str, choices: Iterable[Value]) -> list[int]:
+        """The columns of `Batch.weights` that say that hyperparameter `name` has one of `choices`."""
+        return self._encoder.knots_of(name, choices)
+
     def one(self, config: Config, task: int) -> Outputs:
         """What is predicted for one config, with a leading axis of 1."""
         rows, weights = self._encoder.one(config)
-        h = np.array(weights, np.float32) @ self._knots[rows] + self._knots[self._encoder.first_task + task]
-        h = np.maximum(h, 0.0).reshape(self._members, 1, self._hidden)
-        h = np.maximum(h @ self.network.weights[1] + self.network.biases[1], 0.0).reshape(1, -1)
-        return self._finish(h @ self._last + self._last_bias, task)
+        second = self._second(np.array([weights], np.float32) @ self._knots[rows], task)
+        return self._finish(second @ self._last + self._last_bias[task], task)
 
     def many(self, configs: Sequence[Config], task: int) -> Outputs:
-        """What is predicted for `configs`, as `one` does it."""
-        parts = []
-        for start in range(0, len(configs), _CHUNK):
-            second = self._second(configs[start : start + _CHUNK], task)
-            flat = second.transpose(1, 0, 2).reshape(second.shape[1], -1)
-            parts.append(self._finish(flat @ self._last + self._last_bias, task))
+        """What is predicted for `configs`, as `one` does it; InvalidConfig where one of them does not fit."""
+        parts = [batch.outputs for batch in self.batches(configs, task)]
         return Outputs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    def batches(self, configs: Sequence[Config], task: int) -> Iterator[Batch]:
+        """`many` in pieces that stay near the processor."""
+        for start in range(0, len(configs), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            weights = self._encoder.many(configs[rows])
+            outputs = np.empty((len(weights), self._last.shape[1]), np.float32)
+            for at in range(0, len(weights), _BLOCK):
+                block = slice(at, at + _BLOCK)
+                np.matmul(self._second(weights[block] @ self._knots, task), self._last, out=outputs[block])
+            outputs += self._last_bias[task]
+            yield Batch(rows, weights, self._finish(outputs, task))
 
     def deviation(self, configs: Sequence[Config], task: int) -> Floats:
         """Standard deviations (n, 2, epochs) of the losses of a single trial about what is predicted for it: where the
         members of the ensemble disagree, and what they all miss."""
-        second = self._second(configs, task)
+        second = self._second(self._encoder.many(configs) @ self._knots, task)
+        by_member = second.reshape(len(configs), self._members, -1).transpose(1, 0, 2)
         k = len(self.scale.basis)
-        members = second @ self.network.weights[2][..., :k] + self.network.biases[2][..., :k]
+        members = by_member @ self.network.weights[2][..., :k] + self._last_biases[:, task, None, :k]
         losses = np.tensordot(members, self.scale.basis[:, :2], axes=1)  # (members, n, 2, epochs)
         total = np.sqrt(losses.var(axis=0) + self.knowledge.residual**2)
         deviations: Floats = total * self.scale.scale[task, :2]
@@ -190,20 +214,16 @@ class Surrogate:
         """Whether seconds are predicted; where they are not, every epoch counts one second."""
         return any(self._known[2:])
 
-    def _second(self, configs: Sequence[Config], task: int) -> Single:
-        """The second hidden layer, (members, n, hidden)."""
-        n = len(configs)
-        h = np.repeat(self._knots[None, self._encoder.first_task + task], n, axis=0)
-        for rows, weights in self._encoder.many(configs):
-            part = self._knots[rows]
-            if weights is not None:
-                part *= weights[:, None]
-            h += part
-        split = np.maximum(h, 0.0, out=h).reshape(n, self._members, self._hidden).transpose(1, 0, 2)
-        second = split @ self.network.weights[1]
-        second += self.network.biases[1]
-        result: Single = np.maximum(second, 0.0, out=second)
-        return result
+    def _second(self, first: Single, task: int) -> Single:
+        """The second hidden layer, without its bias, from the first as the sum of knots; both (n, members * hidden).
+
+        max(x + b, 0) is max(x, -b) + b, and that b is left to the next layer's bias, which saves adding it.
+        """
+        np.maximum(first, self._floors[0][task], out=first)
+        second = np.empty_like(first)
+        by_member = (layer.reshape(len(first), self._members, -1).transpose(1, 0, 2) for layer in (first, second))
+        np.matmul(next(by_member), self.network.weights[1], out=next(by_member))
+        return np.maximum(second, self._floors[1][task], out=second)
 
     def _finish(self, outputs: Single, task: int) -> Outputs:
         """Curves and ends from the outputs of the network, the mean over its members, (n, n_outputs)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 TOP = (1, 5, 10)
+_RESAMPLES = 200
+_EMPTY = np.empty((0, 2), np.int64)
 _FEWEST = 5  # configs of a dataset, below which ranks say nothing
 
 
@@ -29,7 +32,8 @@ class Quality:
     """Cross-validated quality for one metric.
 
     `families` has a row for each family of models, with the measures of `measure`; `ceiling` the same measures of what
-    an oracle of the mean over seeds would reach, null without repeats; `regret` the top-k regret of the first family
+    an oracle of the mean over seeds would reach, null without repeats, and `ceiling_interval` the 95 % interval of its
+    Spearman correlation; `regret` the top-k regret of the first family
     for each dataset.
     """
 
@@ -39,6 +43,7 @@ class Quality:
     parts: int
     families: dict[str, dict[str, float | None]]
     ceiling: dict[str, float | None]
+    ceiling_interval: tuple[float, float] | None
     regret: dict[str, dict[str, float | None]]
 
     def to_json(self) -> dict[str, Any]:
@@ -56,8 +61,13 @@ class Quality:
             "top-k regret on validation values, as a share of the range, of the first family",
             *_table("dataset", list(next(iter(self.regret.values()))), list(self.regret.items())),
         ]
-        if all(value is None for value in self.ceiling.values()):
-            lines.append("no config has trials with several seeds: the ceiling is not known")
+        if self.ceiling_interval is None:
+            lines.append("no repeats: too few configs have trials with several seeds, so the ceiling is not known")
+        else:
+            low, high = self.ceiling_interval
+            lines.append(
+                f"the ceiling of spearman is from {low:.3f} to {high:.3f} (95 %, repeated configs drawn again)"
+            )
         return "\n".join(lines)
 
 
@@ -102,6 +112,7 @@ def evaluate(
         parts,
         found,
         {**ceiling(trials), "cpu_seconds": None},
+        ceiling_interval(trials),
         {name: top_regret(trials, first, rows) for name, rows in _by_dataset(trials).items()},
     )
 
@@ -129,14 +140,12 @@ def ceiling(trials: Trials) -> dict[str, float | None]:
     """What an oracle of each config's mean over seeds would reach against single trials, from those that have several.
 
     For R², one less the share of the noise in the variance; for rank correlations, the square root of the one between
-    two seeds (the bound of attenuation, Spearman 1904). None without repeats.
+    two seeds (the bound of attenuation, Spearman 1904), Kendall's by way of the correlation that belongs to it under
+    the normal distribution (Greiner 1909). None without repeats.
     """
     nothing: dict[str, float | None] = dict.fromkeys(measure(trials, trials.curves))
-    groups: dict[tuple[int, str], list[int]] = {}
-    for row, config in enumerate(trials.configs):
-        groups.setdefault((int(trials.task[row]), config.config_id), []).append(row)
-    pairs = np.array([rows[:2] for rows in groups.values() if len(rows) > 1])
-    if len(pairs) < _FEWEST:
+    pairs = np.concatenate([_EMPTY, *_pairs(trials)])
+    if len({trials.configs[row] for row in pairs[:, 0]}) < _FEWEST:
         return nothing
     one, other = (trials.take(pairs[:, side]) for side in (0, 1))
     agreement = measure(one, other.curves)
@@ -150,9 +159,39 @@ def ceiling(trials: Trials) -> dict[str, float | None]:
             spread = trials.curves[:, target]
             centre = _centres(spread, trials.task) if name == "r2_within" else np.nanmean(spread)
             found[name] = float(1.0 - np.nanmean(gap**2) / np.nanmean((spread - centre) ** 2))
+        elif name.startswith("kendall"):
+            found[name] = float(2.0 / np.pi * np.arcsin(np.sqrt(max(np.sin(np.pi / 2.0 * value), 0.0))))
         else:
             found[name] = float(np.sqrt(max(value, 0.0)))
     return found
+
+
+def ceiling_interval(trials: Trials, seed: int = 0) -> tuple[float, float] | None:
+    """The 95 % interval of the `ceiling` of Spearman's correlation, from repeated configs drawn again; None without."""
+    groups = _pairs(trials)
+    by_task = [[group for group in groups if trials.task[group[0, 0]] == task] for task in range(len(trials.tasks))]
+    enough = [own for own in by_task if len(own) >= _FEWEST]
+    if not enough:
+        return None
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(_RESAMPLES):
+        drawn = [np.concatenate([own[row] for row in rng.integers(0, len(own), len(own))]) for own in enough]
+        ranks = [_ranks(trials.curves[p[:, 0], 0, -1], trials.curves[p[:, 1], 0, -1]) for p in drawn]
+        known = [rank[1] for rank in ranks if rank is not None]
+        found += [float(np.sqrt(max(sum(known) / len(known), 0.0)))] if known else []
+    if not found:
+        return None
+    low, high = np.quantile(found, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _pairs(trials: Trials) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+    """For each dataset, fold and config with several seeds, the rows of every two of them, (pairs, 2)."""
+    groups: dict[tuple[int, str], list[int]] = {}
+    for row, config in enumerate(trials.configs):
+        groups.setdefault((int(trials.task[row]), config.config_id), []).append(row)
+    return [np.array(list(combinations(rows, 2))) for rows in groups.values() if len(rows) > 1]
 
 
 def top_regret(trials: Trials, predicted: Floats, rows: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, float | None]:

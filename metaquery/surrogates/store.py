@@ -17,6 +17,7 @@ import numpy as np
 
 from metaquery.cache import cache_directory
 from metaquery.errors import InvalidInput
+from metaquery.schema.documents import SURROGATES
 from metaquery.space import SearchSpace
 from metaquery.surrogates.model import Knowledge, Surrogate
 from metaquery.surrogates.network import Network
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from metaquery.corpus import Corpus
 
 VERSION = 1
-FOLDER = "surrogate"
 
 
 def save(surrogate: Surrogate, path: Path) -> None:
@@ -107,8 +107,8 @@ def _from(header: dict[str, Any], arrays: Any) -> Surrogate:
 def places(corpus: Corpus, metric: str) -> list[Path]:
     """Where the surrogate of `corpus` is looked for: beside the corpus, and in the cache."""
     name = f"{metric}.npz"
-    beside = [corpus.root / FOLDER / name] if hasattr(corpus, "root") else []
-    return [*beside, cache_directory() / FOLDER / corpus.hash / name]
+    beside = [corpus.root / SURROGATES / name] if hasattr(corpus, "root") else []
+    return [*beside, cache_directory() / SURROGATES / corpus.hash / name]
 
 
 def find(corpus: Corpus, metric: str, file: str | Path | None = None) -> Surrogate:

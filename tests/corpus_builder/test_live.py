@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -166,11 +167,11 @@ class _Of(Benchmark):
     def configs(self):
         return self._candidates
 
-    def _evaluate(self, config, epoch):
-        return self._bench._evaluate(config, epoch)
-
     def _curve(self, config):
         return self._bench._curve(config)
+
+    def _curve_until(self, config, epoch):
+        return self._bench._curve_until(config, epoch)
 
 
 def _as_table(table, bench, candidates):
@@ -190,10 +191,14 @@ def _as_table(table, bench, candidates):
 
 def test_the_command_runs_it(sealed, command, tmp_path):
     line = ("run", sealed, "--optimizer", "random", "--dataset", DATASET, "--kind", "live", "--epochs", 3)
-    done = command("metaquery", *line, "--out", tmp_path / "out")
+    roots = ("--data-root", tmp_path, "--weights-root", tmp_path, "--device", "cpu")
+    kept = tmp_path / "checkpoints"
+    kept.mkdir()
+    done = command("metaquery", *line, *roots, "--checkpoints", kept, "--trial-seed", 3, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "trajectory.json").is_file()
-    assert_one_line_error(command("metaquery", *line, "--fold", 99), "fold")
+    assert json.loads((tmp_path / "out" / "trajectory.json").read_text())["benchmark"]["seed"] == 3
+    assert list(kept.glob("*.pt"))
+    assert_one_line_error(command("metaquery", *line, "--device", "abacus"), "abacus")
 
 
 @pytest.mark.slow

@@ -14,6 +14,12 @@ from conftest import assert_one_line_error
 from instant import wide_study
 from phantom_study import grid_of, write_study
 
+from corpus_builder.backbones import backbone_spec
+from corpus_builder.backbones.work import forward_work
+from corpus_builder.cost import _CALL_SECONDS as CALL_SECONDS
+from corpus_builder.cost import _FLOPS_PER_SECOND as FLOPS_PER_SECOND
+from corpus_builder.cost import _OTHER_CALLS as OTHER_CALLS
+from corpus_builder.cost import _VALUES_PER_SECOND as VALUES_PER_SECOND
 from corpus_builder.cost import calibrated_cost, nominal_cost, role_counts
 from corpus_builder.datasets import load_card
 from corpus_builder.designs import spread
@@ -186,46 +192,65 @@ def test_a_plan_with_a_budget_says_what_it_leaves(tmp_path: Path) -> None:
     assert summary(again) == summary(plan)
 
 
-def test_nominal_costs_count_operations(tmp_path: Path) -> None:
+def test_nominal_costs_count_the_work_of_every_epoch(tmp_path: Path) -> None:
     made = study(tmp_path, **MIXED, epochs=2)
     specs = {
-        (t.cell, t.spec.config.get("freeze"), t.design): t.spec
+        (t.cell, t.spec.config.get("freeze"), t.spec.config["batch_size"], t.design): t.spec
         for t in study_trials(made)
         if t.spec.dataset == "pneumoniamnist"
     }
-    cost = nominal_cost(made, gflops_per_second=1.0)
+    cost = nominal_cost(made)
     counts = role_counts(made.card("pneumoniamnist"), made)
-    whole, frozen = (specs[("pneumoniamnist", "resnet20.cifar10"), share, "grid"] for share in (0.0, 1.0))
+    whole, frozen = (specs[("pneumoniamnist", "resnet20.cifar10"), share, 32, "grid"] for share in (0.0, 1.0))
     augmented = replace(frozen, config=Config({**frozen.config, "augmentation": "light"}))
-    forward = 81_100_800 / 1e9  # operations of a sample, as the card of mini says it
-    rest = counts["val"] + counts["test"]
-    assert cost(whole) == pytest.approx(2 * forward * (3 * counts["train"] + rest), rel=1e-3)
-    assert cost(frozen) == pytest.approx(forward * (counts["train"] + rest), rel=1e-3)  # once for all epochs
-    assert cost(augmented) == pytest.approx(forward * (2 * counts["train"] + rest), rel=1e-3)
+    flops, values, calls = forward_work(backbone_spec("resnet20.cifar10"), (32, 32))[1]
+    sample, call = flops / FLOPS_PER_SECOND + values / VALUES_PER_SECOND, CALL_SECONDS
+    steps, batches = counts["train"] // 32, -(-counts["val"] // 128) + -(-counts["test"] // 128)
+    train = steps * (32 * sample + calls * call)
+    rest = (counts["val"] + counts["test"]) * sample + batches * calls * call
+    other = 2 * (3 * steps + batches) * OTHER_CALLS * call
+    assert cost(whole) == pytest.approx(2 * (3 * train + rest) + other)
+    assert cost(frozen) == pytest.approx(train + rest + other)  # once for all epochs
+    assert cost(augmented) == pytest.approx(2 * train + rest + other)
     assert nominal_cost(made, 10.0)(whole) == pytest.approx(cost(whole) / 10)
 
 
 def test_trials_that_take_too_long_are_left_out_and_counted(tmp_path: Path) -> None:
     made = study(tmp_path, **MIXED)
     cost = nominal_cost(made)
-    seconds = sorted(cost(trial.spec) for trial in study_trials(made))
-    longest = seconds[len(seconds) // 2]
+    trials = study_trials(made, cost)
+    seconds = {t.spec.trial_id: cost(t.spec) for t in trials}
+    longest = float(np.median(list(seconds.values())))
     plan = make_plan(made, cost, longest_seconds=longest)
-    assert sorted(cost(trial.spec) for trial in plan.trials) == [s for s in seconds if s <= longest]
-    assert sum(load.trials for load in plan.left_out.values()) == sum(s > longest for s in seconds)
-    both = make_plan(made, cost, sum(seconds) / 50, longest)
+    kept = {t.spec.trial_id for t in plan.trials}
+    assert {name for name, value in seconds.items() if value <= longest} <= kept
+    assert sum(load.trials for load in plan.left_out.values()) == len(trials) - len(kept) > 0
+    both = make_plan(made, cost, sum(seconds.values()) / 50, longest)
     assert 0 < len(both.trials) < len(plan.trials)
-    assert {t.spec.trial_id for t in both.trials} <= {t.spec.trial_id for t in plan.trials}
+    assert {t.spec.trial_id for t in both.trials} <= kept
     write_plan(both, tmp_path / "p.parquet")
     assert read_plan(tmp_path / "p.parquet") == both
     assert "hours and the limit of " in summary(both)[1][1]
-    with pytest.raises(InvalidInput, match="allow longer ones"):
-        make_plan(made, cost, longest_seconds=seconds[0] / 2)
+
+
+@pytest.mark.parametrize("quantile", [0.0, 0.3, 0.7, 1.0])
+def test_of_every_dataset_and_backbone_the_cheapest_trial_stays(tmp_path: Path, quantile: float) -> None:
+    made = study(tmp_path, **MIXED)
+    cost = nominal_cost(made)
+    trials = study_trials(made, cost)
+    longest = float(np.quantile([cost(t.spec) for t in trials], quantile))
+    plan = make_plan(made, cost, longest_seconds=longest)
+    kept = by_cell(plan)
+    for cell in {t.cell for t in trials}:
+        seconds = sorted(cost(t.spec) for t in trials if t.cell == cell)
+        within_limit = [s for s in seconds if s <= longest]
+        assert sorted(cost(t.spec) for t in kept[cell]) == (within_limit or seconds[:1])
+    assert len(summary(plan)[1]) == 2  # no line about cells without a trial
 
 
 def test_costs_never_exceed_the_time_limit(tmp_path: Path) -> None:
     made = study(tmp_path, time_limit_seconds=0.5)
-    assert {t.predicted_seconds for t in study_trials(made, nominal_cost(made, 1e-6))} == {0.5}
+    assert {t.predicted_seconds for t in study_trials(made, nominal_cost(made, speed=1e-6))} == {0.5}
 
 
 def test_calibrated_costs_are_the_sum_over_epochs(tmp_path: Path) -> None:
@@ -257,12 +282,12 @@ def test_old_plans_are_refused(command: Any, tmp_path: Path) -> None:
 
 def test_the_command_prints_what_is_kept(command: Any, tmp_path: Path) -> None:
     path = write_study(tmp_path / "s.yaml", **wide_study())
-    options = ("--budget", "1m", "--gflops-per-second", "0.5")
+    options = ("--budget", "1m", "--speed", "0.02")
     done = command("corpus-builder", "plan", path, "--out", tmp_path / "p.parquet", *options)
     assert done.returncode == 0, done.stderr
     assert "left out" in done.stdout
     assert "the budget of 0.0166667 hours leaves" in done.stdout
-    assert "at 0.5 GFLOP/s, without a calibration" in done.stdout
+    assert "for 0.02 times the speed of one core of a server's CPU, without a calibration" in done.stdout
     kept = read_plan(tmp_path / "p.parquet")
     assert 0 < sum(t.predicted_seconds or 0.0 for t in kept.trials) <= 60
     bad = command("corpus-builder", "plan", path, "--out", tmp_path / "q.parquet", "--budget", "soon")

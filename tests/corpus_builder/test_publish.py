@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from corpus_builder.release import sound_manifest
 from metaquery.importers import import_corpus
 from metaquery.schema import TABLE_NAMES
 
+SURROGATE = b"of the corpus"
 TOKEN = "hf_do_not_tell_anybody"
 TARGET = "hf://datasets/org/small"
 
@@ -27,7 +29,10 @@ def published(tmp_path_factory, command):
     """The bundled corpus, published once, then a smaller one over it: both folders as they are on the Hub."""
     folders = []
     small = make_corpus(tmp_path_factory.mktemp("publish") / "small", datasets=("alpha",), epochs=3)
-    mini = mq.open("mini").root
+    mini = tmp_path_factory.mktemp("publish") / "mini"
+    shutil.copytree(mq.open("mini").root, mini)
+    (mini / "surrogate").mkdir()
+    (mini / "surrogate" / "auc.npz").write_bytes(SURROGATE)
     with serving(token=TOKEN) as hub:
         environment = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
         hub.limited = 1
@@ -61,7 +66,8 @@ def files_of(folder: Path) -> set[str]:
 def test_the_files_of_the_corpus_and_what_belongs_to_it(published):
     mini, small = published
     source = mq.open("mini").root
-    assert listed(mini) == {*files_of(mini), LICENCE, CITATION}
+    assert listed(mini) == {*files_of(mini), LICENCE, CITATION, "surrogate/auc.npz"}
+    assert (mini / "surrogate" / "auc.npz").read_bytes() == SURROGATE
     assert {name: (mini / name).read_bytes() for name in files_of(mini)} == {
         name: (source / name).read_bytes() for name in files_of(source)
     }

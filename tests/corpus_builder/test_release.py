@@ -118,7 +118,7 @@ def test_manifest_and_card_say_what_changed(old: Path, grown: mq.Corpus) -> None
     assert "## What is new" in card
     assert f"and {added} more trials. New datasets: breastmnist. New backbones: resnet20.cifar10." in card
     tables = {name: grown.table(name) for name in TABLE_NAMES}
-    assert card == corpus_card(grown.manifest["provenance"]["study"], tables, extends=extends)
+    assert card == corpus_card(grown.manifest["provenance"], tables, extends=extends)
 
 
 def test_every_trial_can_be_traced_to_its_study(old: Path, run: Path, grown: mq.Corpus) -> None:

@@ -83,7 +83,7 @@ def test_splits_keep_groups_together_and_hold_the_caps(corpus):
 def test_the_card_is_made_from_the_tables(corpus):
     card = (corpus.root / "README.md").read_text()
     tables = {name: corpus.table(name) for name in TABLE_NAMES}
-    assert card == corpus_card(corpus.manifest["provenance"]["study"], tables)
+    assert card == corpus_card(corpus.manifest["provenance"], tables)
     assert "9 trials of up to 3 epochs, 27 epochs in all" in card
     assert "- Made in a test." in card
     assert "| phantom_nodules3d | tiny_3d.scratch | 9 | 9 |" in card
@@ -107,7 +107,11 @@ def test_an_unfinished_run_is_refused_or_sealed_in_part(run, tmp_path, command):
     done = command("corpus-builder", "seal", partial, "--out", tmp_path / "corpus", "--partial")
     assert done.returncode == 0, done.stderr
     assert verify(tmp_path / "corpus") == []
-    assert 0 < mq.open(tmp_path / "corpus").table("trials").num_rows < 9
+    corpus = mq.open(tmp_path / "corpus")
+    trials = corpus.table("trials").num_rows
+    assert 0 < trials < 9
+    assert f"{9 - trials} were not run yet" in (corpus.root / "README.md").read_text()
+    assert corpus.manifest["provenance"]["trials_unfinished"] == 9 - trials
 
 
 def test_failed_trials_are_rows_without_a_curve(run, tmp_path, command):

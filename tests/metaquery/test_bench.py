@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from factory import make_corpus
 
 from metaquery.bench import figures, peer
 from metaquery.bench.made import make_table, tabular, write_tables
@@ -48,3 +50,22 @@ def test_queries_and_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, plain = figures._query(bench)
     assert ours > plain > 0
     assert np.isfinite(figures._batch(bench).ours)
+
+
+def test_predictions_and_surrogates(corpus_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (read,) = figures.predictions(str(corpus_path), tmp_path)
+    assert read.ours > 0
+    assert read.floor is not None
+    monkeypatch.setattr(figures, "_ASKED", 50)
+    monkeypatch.setattr(figures, "_STEPS", 2)
+    alone, again, batch = figures.surrogates(str(corpus_path))
+    assert alone.ours > again.ours > 0
+    assert alone.ours > batch.ours > 0
+
+
+def test_a_corpus_without_predictions_has_no_such_figure(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", datasets=("alpha",))
+    manifest = json.loads((corpus / "corpus.json").read_text())
+    manifest["predictions"]["checkpoints"] = []
+    (corpus / "corpus.json").write_text(json.dumps(manifest))
+    assert list(figures.predictions(str(corpus), tmp_path)) == []

@@ -105,6 +105,8 @@ EVALUATE = ["evaluate", "--optimizers", "random", "--budget", "1m"]
         (RUN[:-2], ["a budget needs at least one limit"]),
         ([*RUN, "--workers", "0"], ["workers must be a positive integer, got 0"]),
         ([*RUN, "--kind", "magic"], ["magic"]),
+        ([*RUN, "--noise"], ["unknown option of benchmark kind tabular 'noise'"]),
+        ([*RUN, "--trial-seed", "99"], ["unknown seed of alpha fold 0 '99'"]),
         ([*RUN, "--charging", "free"], ["'free' is not one of"]),
         ([*RUN, "--seed", "-1"], ["seed must be an integer"]),
         ([*EVALUATE, "--optimizers", ","], ["at least one optimizer"]),

@@ -65,3 +65,14 @@ def test_json_is_the_same_for_equal_documents(tmp_path: Path) -> None:
     write_json(tmp_path / "a", {"x": 1, "y": [1.5]})
     write_json(tmp_path / "b", {"y": [1.5], "x": 1})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    if there:
+        (tmp_path / "out").mkdir()
+    monkeypatch.setattr("metaquery.outputs.os.access", lambda path, _mode: path not in (tmp_path, tmp_path / "out"))
+    with pytest.raises(InvalidInput, match="is read-only for you"):
+        check_output(tmp_path / "out", **KIND)

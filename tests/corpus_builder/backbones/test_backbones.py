@@ -15,6 +15,7 @@ from safetensors.torch import load, save, save_file
 from corpus_builder.backbones import backbone_names, backbone_spec
 from corpus_builder.backbones.describe import backbone_row, listing
 from corpus_builder.backbones.weights import build
+from corpus_builder.backbones.work import forward_work
 from metaquery.errors import InvalidData, InvalidInput, UnknownName
 
 SIDES = {2: 32, 3: 16}
@@ -134,6 +135,10 @@ def test_flops_of_a_net_small_enough_to_count_by_hand():
     # Three 3 x 3 convolutions of 1-8-16-32 channels at 16, 8 and 4 pixels a side, two operations a multiply-add.
     expected = 2 * 9 * (1 * 8 * 16**2 + 8 * 16 * 8**2 + 16 * 32 * 4**2)
     assert backbone_row("tiny_2d.scratch", (16, 16))["flops"] == expected
+    # A convolution, BatchNorm (with two values a channel), ReLU and pooling (values and places) a stage, and the mean.
+    written = [3 * width * n + 2 * width + 2 * width * n // 4 for width, n in ((8, 256), (16, 64), (32, 16))]
+    work = forward_work(backbone_spec("tiny_2d.scratch"), (16, 16))[1]
+    assert work == (expected, sum(written) + 32, 3 * 4 + 1)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

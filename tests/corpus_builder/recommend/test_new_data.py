@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +185,29 @@ def test_the_command_from_a_card_to_a_model(sealed, new_card, tmp_path, command)
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("mine")
     assert_one_line_error(command(*line, "--budget", "8s", "--out", tmp_path / "taken"), "something else")
+
+
+def test_ctrl_c_leaves_the_best_model_so_far(sealed, new_card, tmp_path):
+    corpus = Path(shutil.copytree(sealed, tmp_path / "corpus"))
+    manifest = json.loads((corpus / "corpus.json").read_text())
+    study = manifest["provenance"]["study"]
+    study |= {"epochs": 27, "image_size": {"3d": [20, 20, 20]}}  # long enough to be interrupted
+    (corpus / "corpus.json").write_text(json.dumps(manifest))
+    out = tmp_path / "model"
+    line = [Path(sys.executable).with_name("metaquery"), "recommend", corpus, "--card", new_card, "--live"]
+    line += ["--budget", "10m", "--optimizer", "hyperband", "--out", out]
+    process = subprocess.Popen(list(map(str, line)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    said = next((text for text in process.stdout if "to epoch" in text), "")
+    process.send_signal(signal.SIGINT)
+    rest, error = process.communicate(timeout=300)
+    assert process.returncode == 130, error
+    assert "validation loss" in said
+    assert f"written to {out}" in rest
+    assert error == f"stopped: interrupted; the best model so far is in {out}\n"
+    load_model(out)
+    assert "s, then interrupted" in (out / "README.md").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"corpus", "model"}
 
 
 def test_the_command_for_a_folder_and_the_study(tmp_path, command):

@@ -71,8 +71,12 @@ def test_trials_without_epochs(tmp_path: Path) -> None:
 def test_unknown_names(corpus: mq.Corpus) -> None:
     with pytest.raises(UnknownName, match="unknown curve column 'val_acu': did you mean val_auc"):
         corpus.dense("val_acu")
-    with pytest.raises(UnknownName, match="unknown curve column 'epoch'"):
-        corpus.dense("epoch")
+    trial_id = corpus.table("trials", ["trial_id"])["trial_id"][0].as_py()
+    corpus.curve(trial_id, "val_auc")  # now all arrays are there, but these are no columns
+    for name in ("epoch", "spans", "ids", "rows"):
+        for ask in (corpus.dense, lambda name: corpus.curve(trial_id, name)):
+            with pytest.raises(UnknownName, match=f"unknown curve column '{name}'"):
+                ask(name)
     for name in ("nobody", "", "ünbekannt", "ffffffffffffffffffff"):
         with pytest.raises(UnknownName, match="expected a trial_id of the table trials"):
             corpus.curve(name, "val_auc")

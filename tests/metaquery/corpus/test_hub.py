@@ -67,6 +67,21 @@ def test_the_whole_corpus_comes_as_it_is(hub: Hub, files: dict[str, bytes], corp
     assert hub.downloads() == dict.fromkeys(files, 1)  # nothing twice
 
 
+def test_a_surrogate_comes_with_the_whole_corpus_alone(hub: Hub, files: dict[str, bytes]) -> None:
+    more = {
+        "surrogate/auc.npz": b"learned",
+        "surrogate/../auc.npz": b"elsewhere",
+        "surrogate/note.txt": b"no surrogate",
+    }
+    hub.commit("org/factory", {**files, **more})
+    assert "surrogate/auc.npz" not in present(pull(NAME, tables=["trials"]))
+    root = pull(NAME)
+    assert {name: (root / name).read_bytes() for name in present(root)} == {**files, "surrogate/auc.npz": b"learned"}
+    assert not list(root.parent.glob("*.parts"))
+    pull(NAME)
+    assert hub.downloads()["surrogate/auc.npz"] == 1
+
+
 def test_parts_and_the_command_that_fetches_the_rest(hub: Hub) -> None:
     root = pull(NAME, tables=["curves", "trials"])
     assert present(root) == {"corpus.json", "space.json", "curves.parquet", "trials.parquet"}

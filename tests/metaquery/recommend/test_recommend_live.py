@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import metaquery as mq
-from metaquery.errors import InvalidInput
+from metaquery.errors import Interrupted, InvalidInput
 from metaquery.recommend import live
 from metaquery.recommend.live import fine_tune
 from metaquery.space import Config, Hyperparameter, SearchSpace
@@ -71,6 +71,36 @@ def test_a_longer_time_finds_the_best_of_the_recommended(trainer: Clockwork, tmp
     fine_tune(trainer, CONFIGS, mq.optimizer("asha"), 3000.0, tmp_path / "out", {}, 1.0, lambda _: None)
     assert max(trainer.done, key=trainer.done.__getitem__) == CONFIGS[5]
     assert trainer.done[FAILING] == 1
+
+
+def test_ctrl_c_ends_the_time_and_not_the_work(trainer: Clockwork, tmp_path: Path) -> None:
+    train = trainer.train
+
+    def train_twice(config: Config, epoch: int, seconds: float) -> tuple[Observation, int]:
+        if len(trainer.asked) == 2:
+            raise KeyboardInterrupt
+        return train(config, epoch, seconds)
+
+    trainer.train = train_twice  # type: ignore[method-assign]
+    tuned = fine_tune(trainer, CONFIGS, mq.optimizer("random"), 3000.0, tmp_path / "out", {}, 1.0, lambda _: None)
+    assert (tuned.evaluations, tuned.interrupted) == (2, True)
+    assert (
+        json.loads((tmp_path / "out" / "config.json").read_text())["clock"]
+        == f"{tuned.seconds:.0f} s, then interrupted"
+    )
+
+
+def test_ctrl_c_before_there_is_a_model_leaves_nothing(trainer: Clockwork, tmp_path: Path) -> None:
+    def interrupt(config: Config, epoch: int, seconds: float) -> tuple[Observation, int]:
+        raise KeyboardInterrupt
+
+    def refuse(out: Path, facts: Mapping[str, str]) -> dict[str, float]:
+        raise InvalidInput("no epoch of any config was finished")
+
+    trainer.train, trainer.write = interrupt, refuse  # type: ignore[method-assign]
+    with pytest.raises(Interrupted, match="no model is written"):
+        fine_tune(trainer, CONFIGS, mq.optimizer("asha"), 60.0, tmp_path / "out", {}, 1.0, lambda _: None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_left_where_there_is_no_model(trainer: Clockwork, tmp_path: Path) -> None:

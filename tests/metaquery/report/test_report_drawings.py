@@ -12,21 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import metaquery as mq
+from metaquery.drawing.axes import Axis, duration, linear_axis, log_ticks, seconds_ticks, share_axis
+from metaquery.drawing.canvas import Area, Canvas, Drawing, Line, Text, colour, dashes, shortened, text_width
 from metaquery.evaluation.analysis import Band
-from metaquery.report.axes import (
-    Axis,
-    budget_axis,
-    duration,
-    linear_axis,
-    log_ticks,
-    rank_axis,
-    regret_axis,
-    seconds_ticks,
-    share_axis,
-)
+from metaquery.report.axes import budget_axis, rank_axis, regret_axis
 from metaquery.report.charts import Steps, points_chart, steps_chart
 from metaquery.report.diagrams import Square, critical_difference_diagram, matrix
-from metaquery.report.drawing import Area, Canvas, Drawing, Line, Text, colour, dashes, shortened, text_width
 from metaquery.report.figures import figures, generalisation_caption, panels, panels_together
 from metaquery.report.raster import png
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from conftest import assert_one_line_error
 from metaquery.errors import InvalidInput, UnknownName
 from metaquery.surrogates.agreement import _correlation, agree
 from metaquery.surrogates.families import FAMILIES
-from metaquery.surrogates.quality import ceiling, evaluate, measure, top_regret
+from metaquery.surrogates.quality import ceiling, ceiling_interval, evaluate, measure, top_regret
 from metaquery.surrogates.training import folds_of
 from metaquery.surrogates.trials import read_trials
 from metaquery.types import Status
@@ -65,6 +66,38 @@ def test_the_ceiling_needs_repeats_and_is_one_without_noise(trials):
     known = ceiling(twice)
     assert known["spearman"] == pytest.approx(1.0)
     assert known["r2"] == pytest.approx(1.0)
+
+
+def test_the_ceiling_is_what_an_oracle_reaches(trials):
+    """On made curves whose means are known: the ceiling from repeats, beside the oracle's measures."""
+    rng = np.random.default_rng(0)
+    space, n = trials.space, 400
+    configs = list(dict.fromkeys(space.sample(rng) for _ in range(n)))
+    n = len(configs)
+    mean = rng.normal(size=n)
+    noisy = [0.5 + 0.1 * (mean + 0.7 * rng.normal(size=n)) for _ in range(3)]
+    curves = np.zeros((3 * n, 4, trials.epochs))
+    curves[:, :2] = np.concatenate(noisy)[:, None, None]
+    curves[:, 2:] = rng.normal(size=(3 * n, 1, 1))
+    made = replace(
+        trials,
+        configs=configs * 3,
+        task=np.zeros(3 * n, np.int64),
+        seed=np.repeat(np.arange(3), n),
+        status=[Status.COMPLETED] * 3 * n,
+        epochs_run=np.full(3 * n, trials.epochs),
+        curves=curves,
+    )
+    once = made.take(np.arange(n))
+    oracle = once.curves.copy()
+    oracle[:, :2] = (0.5 + 0.1 * mean)[:, None, None]
+    reached, known = measure(once, oracle), ceiling(made)
+    for name in ("r2", "kendall", "spearman", "kendall_test", "spearman_test"):
+        assert known[name] == pytest.approx(reached[name], abs=0.05), name
+    low, high = ceiling_interval(made)
+    assert low < known["spearman"] < high
+    assert high - low < 0.1
+    assert ceiling_interval(once) is None
 
 
 def test_all_trials_of_a_config_are_in_one_part(trials):
@@ -124,6 +157,9 @@ def test_optimizers_are_ranked_on_surrogates_of_what_the_others_saw(corpus, monk
     found = agree(corpus, "auc", ("random", "asha", "successive_halving"), seeds=1)
     assert found.table.shape == found.surrogate.shape == (3, 3)
     assert len(learned) == 3
+    assert found.course.shape == (2, len(found.moments), 3)
+    assert found.course.sum(axis=2) == pytest.approx(np.full((2, len(found.moments)), 6.0))
+    assert found.to_markdown().count("\n| ") == len(found.moments) + 2  # with two lines of head
     assert -1.0 <= found.interval[0] <= found.interval[1] <= 1.0
     assert "rank correlation" in str(found)
     with pytest.raises(InvalidInput, match="3 different"):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,6 +58,26 @@ def test_a_batch_is_the_single_queries(bench):
         assert STATUSES[batch.status[row]] == one.status
         assert batch.value[row] == pytest.approx(one.value, rel=1e-4, abs=1e-6, nan_ok=True)
         assert batch.cost_seconds[row] == pytest.approx(one.cost_seconds, rel=1e-4)
+
+
+def test_a_batch_refuses_what_a_single_query_refuses(bench, corpus):
+    sound, epochs = sample(bench, 3), np.array([1, 1, 1, 1])
+    broken = {
+        "lacks momentum": {"backbone": "tiny.scratch", "learning_rate": 0.01, "optimizer": "sgd", "batch_size": 32},
+        "only active where": {**bench.space.complete({"optimizer": "adamw"}), "momentum": 0.5},
+        "learning_rate must be": {**bench.space.default(), "learning_rate": 7.0},
+        "batch_size must be": {**bench.space.default(), "batch_size": 33},
+        "backbone must be": dict(corpus.space.complete({"backbone": "tiny3d.scratch"})),  # alpha is 2-D
+        "unknown": {**bench.space.default(), "colour": 1},
+        "got True": {**bench.space.default(), "learning_rate": True},
+    }
+    for reason, values in broken.items():
+        for ask in (lambda c: bench.query(c, 1), lambda c: bench.query_batch([*sound, c], epochs)):
+            with pytest.raises((InvalidConfig, UnknownName), match=reason):
+                ask(Config(values))
+    asked = [dict(config) for config in sound]  # made into Configs on the way
+    values = [bench.query_batch(configs, epochs[:3]).value for configs in (asked, sound)]
+    assert values[0] == pytest.approx(values[1], rel=1e-4)
 
 
 def test_the_table_of_knots_is_the_network_on_its_inputs(surrogate, corpus_path):
@@ -214,3 +237,18 @@ def test_a_study_runs_on_it(bench):
     found = mq.run(mq.optimizer("random", seed=0), bench, mq.Budget(epochs=60))
     assert found.incumbents
     assert found.stamp["benchmark"]["surrogate"]["corpus"] == "factory"
+
+
+def test_the_command_runs_on_it_with_and_without_noise(surrogate, corpus_path, tmp_path, command):
+    path = tmp_path / "auc.npz"
+    save(surrogate, path)
+    line = ("run", corpus_path, "--optimizer", "random", "--dataset", "alpha", "--kind", "surrogate", "--trials", 6)
+    runs = {"mean": (), "one": ("--noise",), "other": ("--noise", "--trial-seed", 1)}
+    values = {}
+    for name, options in runs.items():
+        done = command("metaquery", *line, "--file", path, *options, "--out", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        stamp = json.loads((tmp_path / name / "trajectory.json").read_text())["benchmark"]
+        assert (stamp["kind"], stamp["noise"], stamp["seed"]) == ("surrogate", name != "mean", int(name == "other"))
+        values[name] = tuple(pq.read_table(tmp_path / name / "evaluations.parquet")["value"].to_pylist())
+    assert len(set(values.values())) == 3

@@ -1,4 +1,4 @@
-"""Drawings: a few primitives in pixels, and the one way from them to SVG. All figures of a report are made of them."""
+"""Drawings: a few primitives in pixels, and the one way from them to SVG. All figures are made of them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metaquery.drawing.theme import COLOURS
+
 Points = NDArray[np.float64]  # (n, 2), x and y in pixels, y downwards
 
-# Okabe and Ito's hues but for yellow, which is lost on white; the ink takes its place. Each has its dashes for print.
-COLOURS = {
-    "ink": "#1c2733",
-    "soft": "#5a6876",
-    "faint": "#d9dfe5",
-    "card": "#ffffff",
-    "series-0": "#0072b2",
-    "series-1": "#d55e00",
-    "series-2": "#009e73",
-    "series-3": "#cc79a7",
-    "series-4": "#e69f00",
-    "series-5": "#56b4e9",
-    "series-6": "#1c2733",
-}
 SERIES = sum(name.startswith("series-") for name in COLOURS)
 DASHES: tuple[tuple[float, ...], ...] = ((), (6, 2), (1.6, 1.8), (7, 2, 1.6, 2), (10, 3), (3, 1.5, 1, 1.5, 1, 1.5))
 SHAPES = (0, 4, 3, 6, 5)  # corners of an optimizer's marker; 0 is a circle

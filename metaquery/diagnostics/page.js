@@ -1,0 +1,1 @@
+for (const svg of document.querySelectorAll("svg[tabindex]")) follow(svg, marks(svg));
