@@ -77,6 +77,10 @@ def test_links_lead_somewhere():
         assert (ROOT / target).exists(), target
 
 
-def test_the_size_of_the_bundled_corpus_is_the_one_readme_gives():
+def test_the_sizes_of_the_bundled_corpora_are_those_that_readme_gives():
     trials = mq.open("mini").table("trials")
     assert f"{len(trials)} trials of {max(trials['epochs_planned'].to_pylist())} epochs" in README
+    medcurves = mq.open("medcurves")
+    counts = len(medcurves.table("trials")), len(medcurves.table("backbones"))
+    assert "{:,} trials of {} backbones on ten datasets".format(*counts) in README
+    assert len(medcurves.datasets) == 10

@@ -50,6 +50,16 @@ def test_the_tables_of_the_reproduction_say_how_far_each_optimizer_is_from_quick
     assert (tmp_path / "quicktune-reproduction.png").stat().st_size > 10_000
 
 
+def test_the_findings_hold_the_tables_that_their_script_makes_of_the_release():
+    line = [sys.executable, STUDIES / "medcurves_findings.py", "medcurves"]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    page = (STUDIES / "medcurves-1.0.md").read_text()
+    tables = done.stdout.strip().split("\n\n")
+    assert len(tables) == 6
+    for made in tables:
+        assert made in page
+
+
 @pytest.mark.slow
 def test_the_reproduction_runs_from_the_published_curves(curves_root, tmp_path):
     """All of it but with one seed in place of five: the script's last step again for more would take the rest."""

@@ -51,7 +51,8 @@ def test_it_has_the_files_that_are_not_code(wheel):
                 assert f"{target}/{path.relative_to(ROOT / folder).as_posix()}" in names
     assert {"metaquery/py.typed", "corpus_builder/py.typed"} <= names
     assert {f"metaquery/report/page.{form}" for form in ("html", "css", "js")} <= names
-    assert "metaquery/bundled/mini/corpus.json" in names
+    assert {f"metaquery/bundled/{name}/corpus.json" for name in ("mini", "medcurves")} <= names
+    assert "metaquery/bundled/medcurves/surrogate/auc.npz" in names
     assert not [name for name in names if name.startswith("tests/")]
 
 

@@ -52,7 +52,8 @@ class Backbone(nn.Module):
         return self.tail(self.trunk(x))[1]
 
     def trunk(self, x: Tensor) -> Tensor:
-        """What the frozen stages make of `x`, without gradients; `x` itself where none is frozen."""
+        """What the frozen stages make of `x`, without gradients: the features where all are frozen, `x` itself where
+        none is."""
         raise NotImplementedError
 
     def tail(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -80,17 +81,24 @@ class StagedBackbone(Backbone):
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.n_frozen == 0):
             for stage in list(self.stages.values())[: self.n_frozen]:
                 x = stage(x)
-        return x
+        return _pooled(x) if self.n_frozen == len(self.stages) else x  # features take far less room to keep
 
     def tail(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        if self.n_frozen == len(self.stages):
+            return [], x
         outputs = []
         for stage in list(self.stages.values())[self.n_frozen :]:
             x = stage(x)
             outputs.append(x)
-        return outputs, x.mean(dim=tuple(range(2, x.ndim)))
+        return outputs, _pooled(x)
 
     def _modules_of(self, stages: Sequence[str]) -> Iterable[nn.Module]:
         return [self.stages[stage] for stage in stages]
+
+
+def _pooled(x: Tensor) -> Tensor:
+    """Global average of (n, channels, ...), (n, channels)."""
+    return x.mean(dim=tuple(range(2, x.ndim)))
 
 
 class WrappedBackbone(Backbone):

@@ -16,8 +16,8 @@ from metaquery.errors import run_cli
 def cli() -> None:
     """Query a MedCurves corpus and benchmark optimizers on it.
 
-    SOURCE is the name of a bundled corpus (mini), the path of a sealed one, or hf://datasets/ORG/NAME[@REV] on the
-    Hugging Face Hub; several, joined by commas, are opened as one.
+    SOURCE is the name of a bundled corpus (mini, medcurves), the path of a sealed one, or
+    hf://datasets/ORG/NAME[@REV] on the Hugging Face Hub; several, joined by commas, are opened as one.
     """
 
 
