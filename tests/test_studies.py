@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +13,8 @@ import pytest
 from factory import make_corpus
 
 import metaquery as mq
+from metaquery.diagnostics import diagnose
+from metaquery.surrogates.store import find
 
 STUDIES = Path(__file__).parents[1] / "studies"
 ABLATIONS = ("quicktune:meta=false", "quicktune:cost=false", "quicktune:grey_box=false")
@@ -58,6 +62,18 @@ def test_the_findings_hold_the_tables_that_their_script_makes_of_the_release():
     assert len(tables) == 6
     for made in tables:
         assert made in page
+
+
+def test_what_is_shipped_beside_the_release_is_of_the_release(tmp_path):
+    medcurves, beside = mq.open("medcurves"), STUDIES / "medcurves-1.0"
+    for name in ("surrogate", "surrogate-families"):
+        assert json.loads((beside / f"{name}.json").read_text())["hash"] == medcurves.hash
+    assert find(medcurves, "auc").stamp["trials"] == len(medcurves.table("trials"))
+    recommended = csv.DictReader((beside / "recommendation.csv").read_text().splitlines())
+    assert {row["dataset"] for row in recommended} == set(medcurves.datasets)
+    for name, part in diagnose(medcurves).parts.items():
+        part.result.write("csv", tmp_path / f"{name}.csv")
+        assert (tmp_path / f"{name}.csv").read_text() == (beside / "diagnosis" / f"{name}.csv").read_text(), name
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ def early_regret(pairs: Floats) -> float:
     if not len(pairs):
         return math.nan
     early, last = pairs.T
-    return float(last.max() - last[early == early.max()].mean())
+    return max(0.0, float(last.max() - last[early == early.max()].mean()))  # a mean of equals may round above them
 
 
 def crossing_share(pairs: Floats) -> Estimate:
