@@ -15,9 +15,9 @@ import numpy as np
 
 from metaquery.corpus import Corpus, locate, sources
 from metaquery.corpus import open as open_corpus
-from metaquery.errors import MedCurvesError
+from metaquery.errors import InvalidInput, MedCurvesError
 from metaquery.schema.checks import problems_of_tables, sound_tables
-from metaquery.schema.documents import MANIFEST
+from metaquery.schema.documents import MANIFEST, SURROGATES
 from metaquery.schema.tables import TABLE_NAMES
 from metaquery.verify_predictions import prediction_problems
 
@@ -88,8 +88,22 @@ def _file_problems(corpus: Corpus) -> Iterator[str]:
         name = path.relative_to(corpus.root).as_posix()
         if path.is_symlink() and not path.resolve().is_relative_to(corpus.root.resolve()):
             yield f"{name}: it leads out of the corpus"
-        if not path.is_dir() and name != MANIFEST and name not in listed:
+        if path.is_dir() or name == MANIFEST or name in listed:
+            continue
+        if name.startswith(f"{SURROGATES}/"):
+            yield from _surrogate_problems(corpus, path, name)
+        else:
             yield f"{name}: the file is not in {MANIFEST}"
+
+
+def _surrogate_problems(corpus: Corpus, path: Path, name: str) -> Iterator[str]:
+    """That `path` is no surrogate of `corpus`; no manifest has them, as they are learned from the sealed corpus."""
+    from metaquery.surrogates.store import find
+
+    try:
+        find(corpus, path.stem, path)
+    except InvalidInput as error:
+        yield f"{name}: {error}"
 
 
 def _read_tables(corpus: Corpus) -> tuple[dict[str, pa.Table], list[str]]:

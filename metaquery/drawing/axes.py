@@ -73,7 +73,10 @@ def linear_axis(title: str, values: Floats) -> Axis:
     step = next(step for step in steps if math.floor(high / step) - math.ceil(low / step) >= 2)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     first, last = math.ceil(low / step), math.floor(high / step)
-    return Axis(title, low, high, [(n * step, f"{n * step:.{digits}f}") for n in range(first, last + 1)])
+    ticks = [
+        (min(max(n * step, low), high), f"{n * step:.{digits}f}") for n in range(first, last + 1)
+    ]  # rounding apart
+    return Axis(title, low, high, ticks)
 
 
 def seconds_ticks(low: float, high: float) -> list[tuple[float, str]]:

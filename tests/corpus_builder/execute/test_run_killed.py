@@ -38,8 +38,8 @@ def undisturbed(tmp_path_factory):
 @pytest.mark.parametrize(
     ("workers", "kills", "seeds"),
     [
-        (1, 3, 12),
-        (3, 3, 12),
+        (1, 3, 8),
+        (3, 2, 8),
         pytest.param(1, 20, 40, marks=pytest.mark.slow),
         pytest.param(3, 20, 40, marks=pytest.mark.slow),
     ],

@@ -81,6 +81,18 @@ def test_files(small: Path) -> None:
     ]
 
 
+def test_a_surrogate_beside_the_corpus_is_of_it(corpus_copy: Path) -> None:
+    (corpus_copy / "surrogate").mkdir()
+    learned = (mq.open("medcurves").root / "surrogate" / "auc.npz").read_bytes()
+    (corpus_copy / "surrogate" / "auc.npz").write_bytes(learned)
+    (corpus_copy / "surrogate" / "loss.npz").write_bytes(learned[:1000])
+    other, damaged = verify(corpus_copy)
+    assert other.startswith("surrogate/auc.npz: ")
+    assert "was learned from another corpus (medcurves 1.0" in other
+    assert damaged.startswith("surrogate/loss.npz: ")
+    assert "is not a surrogate" in damaged
+
+
 def test_flipped_byte(small: Path) -> None:
     path = small / "curves.parquet"
     content = bytearray(path.read_bytes())
