@@ -152,18 +152,19 @@ def _surrogates(name: HubName, root: Path, say: Say) -> Path:
     """Bring the surrogates beside the corpus in `root`; no manifest has them, each names the corpus that it is of."""
     from huggingface_hub import HfApi
 
-    name, directory = HubName(name.repo, root.name), root.parent
-    with quiet(), hub_errors(name), _locked(directory / f"{root.name}.lock"):
+    name = HubName(name.repo, root.name)
+    with quiet(), hub_errors(name), _locked(root.parent / f"{root.name}.lock"):
+        if (root / SURROGATES).is_dir():  # a commit does not change: no need of the network again
+            return root
         there = patiently(lambda: HfApi().list_repo_files(name.repo, revision=name.revision, repo_type="dataset"))
+        parts = root.parent / f"{root.name}.parts" / SURROGATES
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir(parents=True)
         for path in filter(_SURROGATE.fullmatch, there):
-            if not (root / path).is_file():
-                say(path)
-                part = directory / f"{root.name}.parts" / path
-                part.unlink(missing_ok=True)
-                _download(name, path, part, None)
-                (root / path).parent.mkdir(exist_ok=True)
-                os.replace(part, root / path)
-                shutil.rmtree(directory / f"{root.name}.parts")
+            say(path)
+            _download(name, path, parts.parent / path, None)
+        os.replace(parts, root / SURROGATES)
+        parts.parent.rmdir()
     return root
 
 

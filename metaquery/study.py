@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, get_args
 
 from metaquery.errors import InvalidInput
 from metaquery.real_time import RealTime
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from metaquery.optimizers.base import Optimizer
     from metaquery.space import Config
 
-STALL_ASKS = 200  # consecutive asks that train nothing before a study counts as stalled: three DEHB rounds of 65
-
+Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")
+
+STALL_ASKS = 200  # consecutive asks that train nothing before a study counts as stalled: three DEHB rounds of 65
 
 
 def run(
@@ -165,6 +166,9 @@ class _Study:
         self._trials_limit = math.inf if budget.trials is None else budget.trials
         self._resume = charging == "resume"
         self._charge_optimizer = charge_optimizer
+        self._ask = self._timed(optimizer.ask)
+        self._tell = self._timed(optimizer.tell)
+        self._report = self._timed(optimizer.report)
         self._trained: dict[Config, tuple[int, float]] = {}  # epochs and seconds that had finished, by config
         self._complete: set[Config] = set()
         self._epochs = 0
@@ -179,7 +183,7 @@ class _Study:
         closed = None  # why nothing more is asked; what is running still finishes
         while True:
             while closed is None and self._clock.free:
-                suggestion = self._timed(self._optimizer.ask)
+                suggestion = self._ask()
                 if suggestion is None:
                     closed = Stop.FINISHED if self._optimizer.finished else None
                     break
@@ -228,7 +232,7 @@ class _Study:
         if event.last:
             return True
         stage = event.run.job.stages[event.stage]
-        if self._timed(self._optimizer.report, event.run.job.suggestion, stage.epoch, stage.outcome.observation):
+        if self._report(event.run.job.suggestion, stage.epoch, stage.outcome.observation):
             return False
         self._clock.stop(event.run)
         return True
@@ -243,7 +247,7 @@ class _Study:
             self._complete.add(config)
         self._epochs += stage.new_epochs
         self._idle = self._idle + 1 if stage.new_epochs == 0 and stage.cost_seconds == 0.0 else 0
-        self._timed(self._optimizer.tell, job.suggestion, observation)
+        self._tell(job.suggestion, observation)
         step = Step(
             order=len(self.steps),
             worker=event.run.worker,
@@ -283,11 +287,15 @@ class _Study:
             return Stop.EXHAUSTED
         return None
 
-    def _timed(self, call: Callable[..., Answer], *arguments: object) -> Answer:
-        """What `call` returns; the time that it takes passes on the clock where that is charged."""
+    def _timed(self, call: Callable[Asked, Answer]) -> Callable[Asked, Answer]:
+        """`call`, where that is charged with the time that it takes passing on the clock."""
         if not self._charge_optimizer:
-            return call(*arguments)
-        began = time.perf_counter()
-        answer = call(*arguments)
-        self._clock.charge(time.perf_counter() - began)
-        return answer
+            return call
+
+        def timed(*arguments: Asked.args, **named: Asked.kwargs) -> Answer:
+            began = time.perf_counter()
+            answer = call(*arguments, **named)
+            self._clock.charge(time.perf_counter() - began)
+            return answer
+
+        return timed

@@ -202,7 +202,7 @@ def check_bound_once(factory: Factory) -> None:
     observation = Observation(0.5, 1.0, Status.COMPLETED)
     optimizer.tell(suggestion, observation)
     _refuses(OptimizerError, lambda: optimizer.tell(suggestion, observation))
-    _refuses(OptimizerError, lambda: optimizer.tell(replace(suggestion, token=suggestion.token + 99), observation))
+    _refuses(OptimizerError, lambda: optimizer.tell(suggestion._replace(token=suggestion.token + 99), observation))
 
 
 def check_no_side_effects(factory: Factory) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from metaquery.errors import InvalidInput
 
@@ -34,8 +34,7 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Suggestion:
+class Suggestion(NamedTuple):  # these three as immutable as frozen dataclasses, and made several times as fast
     """What an optimizer wants evaluated: `config` trained up to and including `epoch` (1-based).
 
     `token` identifies this ask among all asks of one optimizer, so that the same config and epoch asked
@@ -47,8 +46,7 @@ class Suggestion:
     token: int
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """What an evaluation gave. Never holds test information.
 
     `value` is the validation loss to minimise (for AUC: 1 - AUC), NaN where the trial did not reach the epoch. A trial
@@ -67,8 +65,7 @@ class Observation:
         return math.isfinite(self.value)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """An evaluation as a study records it: what the optimizer may see, and the test loss that it may not (NaN where
     there is none). `epochs_run` is how many of the epochs asked for really ran."""
 

@@ -36,7 +36,7 @@ def bench(peers: tuple[str, ...], rows: int, source: str) -> None:
             figures.tables(place, pythons),
             figures.scans(place, rows),
             figures.predictions(source, place),
-            figures.surrogates(source),
+            figures.surrogates(source, pythons),
         ):
             for figure in part:
                 others = [f"{name} {_beside(found, figure.ours)}" for name, found in figure.peers.items()]

@@ -10,7 +10,7 @@ from typing import Any
 
 from metaquery.errors import InvalidInput
 
-PEERS = ("syne_tune", "mf_prior_bench")
+PEERS = ("syne_tune", "mf_prior_bench", "yahpo")
 
 
 def ask(peer: str, pythons: Mapping[str, Path], *arguments: object) -> dict[str, Any] | None:

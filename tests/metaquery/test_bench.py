@@ -13,7 +13,7 @@ from factory import make_corpus
 from metaquery.bench import figures, peer
 from metaquery.bench.made import make_table, tabular, write_tables
 from metaquery.dense import Dense
-from metaquery.errors import InvalidInput
+from metaquery.errors import InvalidInput, UnknownName
 
 
 def test_made_tables_answer_as_they_were_made() -> None:
@@ -58,14 +58,25 @@ def test_predictions_and_surrogates(corpus_path: Path, tmp_path: Path, monkeypat
     assert read.floor is not None
     monkeypatch.setattr(figures, "_ASKED", 50)
     monkeypatch.setattr(figures, "_STEPS", 2)
-    alone, again, batch = figures.surrogates(str(corpus_path))
+    alone, again, batch = figures.surrogates(str(corpus_path), {})
     assert alone.ours > again.ours > 0
     assert alone.ours > batch.ours > 0
+
+
+def test_several_corpora_are_measured_as_one(tmp_path: Path) -> None:
+    paths = [make_corpus(tmp_path / name, datasets=(name,), name=name) for name in ("alpha", "beta")]
+    (read,) = figures.predictions(",".join(map(str, paths)), tmp_path)
+    assert "alpha+beta" in read.name
+
+
+def test_a_corpus_that_cannot_be_opened_is_said_in_one_line() -> None:
+    with pytest.raises(UnknownName, match="none"):
+        next(figures.opening("none"))
 
 
 def test_a_corpus_without_predictions_has_no_such_figure(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "corpus", datasets=("alpha",))
     manifest = json.loads((corpus / "corpus.json").read_text())
-    manifest["predictions"]["checkpoints"] = []
+    manifest["files"] = [file for file in manifest["files"] if not file["path"].startswith("predictions")]
     (corpus / "corpus.json").write_text(json.dumps(manifest))
     assert list(figures.predictions(str(corpus), tmp_path)) == []
