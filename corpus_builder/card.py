@@ -13,6 +13,7 @@ import yaml
 from metaquery.schema import TABLE_NAMES, table
 from metaquery.schema.prediction_encoding import MAX_ERROR
 from metaquery.schema.predictions import CHECKPOINTS
+from metaquery.schema.rounding import RESOLUTION
 from metaquery.types import EPOCHLESS_FAMILY
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def corpus_card(
         _backbones(rows["backbones"]),
         "## Tables",
         "\n".join(f"- `{name}` ({counts[name]} rows): {table(name).description}" for name in TABLE_NAMES),
+        _resolution(),
         "## Predictions",
         _predictions(),
     ]
@@ -91,12 +93,12 @@ def _of_the_study(provenance: Mapping[str, Any], extends: Mapping[str, Any] | No
     limits, left_out = provenance.get("limits", []), provenance.get("trials_left_out", 0)
     if not (limits or unfinished):
         return f"The study, which `corpus-builder plan` turns into exactly {trials}:"
-    said = [f"The study, which asks for {kept + left_out} trials, the most telling first."]
+    said = [f"The study, which asks for {kept + left_out} trials."]
     if limits:
         verb = "leaves" if len(limits) == 1 else "leave"
         said.append(f"{' and '.join(limits).capitalize()} {verb} {left_out} of them out.")
     if unfinished:
-        said.append(f"{unfinished} were not run yet, the last ones of the plan, which covers all cells alike.")
+        said.append(f"{unfinished} were not run yet.")
     return f"{' '.join(said)} `corpus-builder plan` names them all:"
 
 
@@ -166,6 +168,16 @@ def _datasets(datasets: list[dict[str, Any]], splits: pa.Table) -> str:
     header = ["dataset", "modality", "classes", "shape", "train / val / test", "split", "licence of the images"]
     return (
         _markdown(header, body) + "\n\nCounts are of the samples used in the first fold, after the caps of the study."
+    )
+
+
+def _resolution() -> str:
+    (error,) = set(RESOLUTION["max_error"].values())
+    loss, seconds = (RESOLUTION["max_relative_error"][name] for name in ("loss", "seconds"))
+    return (
+        f"Curves are rounded far below the noise of a seed or a timer: metrics between 0 and 1 by at most {error:.2g}, "
+        f"losses by at most {loss:.2g} and seconds by at most {seconds:.2g} of their value. The epoch of the best "
+        f"validation AUC of a trial stays what it was."
     )
 
 

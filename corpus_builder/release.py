@@ -19,8 +19,10 @@ from metaquery.errors import CorpusError, InvalidInput
 from metaquery.schema import TABLE_NAMES, check_document, configs_schema
 from metaquery.schema.documents import MANIFEST, SPACE
 from metaquery.schema.merging import check_configs, merge_spaces, new_rows, refuse_other_trials
+from metaquery.schema.parquet import sort_curves
 from metaquery.schema.prediction_reader import PredictionFile
 from metaquery.schema.predictions import predictions_path
+from metaquery.schema.rounding import rounded_curves
 from metaquery.schema.tables import schema_of
 from metaquery.schema.writer import Batch, file_entry
 from metaquery.space import SearchSpace
@@ -95,8 +97,9 @@ class Release:
             if not shared:
                 yield batch
                 continue
-            curves = self.curves(part) if curves is None else curves
-            refuse_other_trials(curves, batch.curves, (self.title, what))
+            curves = rounded_curves(self.curves(part)) if curves is None else curves
+            given = rounded_curves(sort_curves(batch.curves, batch.trials))
+            refuse_other_trials(curves, given, (self.title, what))
             trials, rows = (
                 data.filter(pc.invert(pc.is_in(data["trial_id"], value_set=ids.combine_chunks())))
                 for data in (batch.trials, batch.curves)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from corpus_builder.execute.work import Place, load_study_data, run_any_trial
 from corpus_builder.plan import study_trials
@@ -18,6 +18,8 @@ from corpus_builder.study import Study
 from corpus_builder.train.records import TrialSpec
 from metaquery.errors import CorpusError, InvalidData, UnknownName
 from metaquery.schema.documents import MANIFEST
+from metaquery.schema.rounding import rounded_curves
+from metaquery.schema.tables import from_rows
 
 COSTS = ("train_seconds", "eval_seconds")  # a second run never takes the same time
 
@@ -25,12 +27,12 @@ COSTS = ("train_seconds", "eval_seconds")  # a second run never takes the same t
 def replay(root: Path, trial_id: str, place: Place) -> dict[str, float]:
     """The largest absolute difference of every column of the trial's curve between the corpus and a new training.
 
-    Differences are of single-precision values, infinite where only one of the two is defined. Raises InvalidData
-    where the new training ends otherwise than the stored one.
+    Differences are of single-precision values, at the corpus's resolution where it states one, infinite where only one
+    of the two is defined. Raises InvalidData where the new training ends otherwise than the stored one.
     """
     study, spec = _spec(root, trial_id)
-    stored = _rows(root, "trials", trial_id)[0]
-    curve = _rows(root, "curves", trial_id)
+    (stored,) = _rows(root, "trials", trial_id).to_pylist()
+    curve = _rows(root, "curves", trial_id).sort_by("epoch")
     data = load_study_data(study, spec.dataset, spec.fold, place.data_root)
     result = run_any_trial(spec, data, place)
     if (str(result.status), len(result.epochs)) != (stored["status"], len(curve)):
@@ -38,9 +40,11 @@ def replay(root: Path, trial_id: str, place: Place) -> dict[str, float]:
             f"trial {trial_id} is stored as {stored['status']} after {len(curve)} epochs, "
             f"but ended as {result.status} after {len(result.epochs)} this time: {result.error}"
         )
-    names = [name for name in curve[0] if name not in ("trial_id", "epoch", *COSTS)] if curve else []
-    pairs = list(zip(curve, result.epochs, strict=True))
-    return {name: max(_difference(old[name], new[name]) for old, new in pairs) for name in names}
+    again = from_rows(curve.schema, [{"trial_id": trial_id, **row} for row in result.epochs], what="the new curve")
+    if "curves" in _manifest(root):
+        again = rounded_curves(again)
+    names = [name for name in curve.column_names if name not in ("trial_id", "epoch", *COSTS)]
+    return {name: _difference(curve[name].to_numpy(), again[name].to_numpy()) for name in names} if len(curve) else {}
 
 
 def _spec(root: Path, trial_id: str) -> tuple[Study, TrialSpec]:
@@ -58,30 +62,35 @@ def _spec(root: Path, trial_id: str) -> tuple[Study, TrialSpec]:
 def studies_of(root: Path) -> list[dict[str, Any]]:
     """The studies of a corpus and of the releases that it grew from, the latest first."""
     try:
-        provenance = json.loads((root / MANIFEST).read_text())["provenance"]
+        provenance = _manifest(root)["provenance"]
         return [dict(made["study"]) for made in (provenance, *provenance.get("earlier", []))]
-    except OSError:
-        raise CorpusError(f"{root} is not a sealed corpus, it has no {MANIFEST}: give the path of one") from None
     except (ValueError, KeyError, TypeError):
         raise CorpusError(
             f"{root / MANIFEST} names no study: only a corpus that the builder sealed can be replayed"
         ) from None
 
 
-def _rows(root: Path, name: str, trial_id: str) -> list[dict[str, Any]]:
+def _manifest(root: Path) -> Any:
+    try:
+        return json.loads((root / MANIFEST).read_text())
+    except OSError:
+        raise CorpusError(f"{root} is not a sealed corpus, it has no {MANIFEST}: give the path of one") from None
+
+
+def _rows(root: Path, name: str, trial_id: str) -> pa.Table:
     try:
         found = pq.read_table(root / f"{name}.parquet", filters=pc.field("trial_id") == trial_id)
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(
             f"{root / f'{name}.parquet'} cannot be read ({error}): run  metaquery verify {root}"
         ) from error
-    rows: list[dict[str, Any]] = found.to_pylist()
-    if name == "trials" and not rows:
+    if name == "trials" and not len(found):
         raise UnknownName(f"trial {trial_id} is planned in {root} but was not sealed: it has no row")
-    return sorted(rows, key=lambda row: row.get("epoch", 0))
+    return found
 
 
-def _difference(old: float | None, new: float | None) -> float:
-    if old is None or new is None:
-        return 0.0 if old is new else math.inf
-    return float(abs(np.float32(old) - np.float32(new)))
+def _difference(old: NDArray[np.float32], new: NDArray[np.float32]) -> float:
+    """The largest difference of two curves, (n,), which are NaN where they are not defined."""
+    differ = (old != new) & ~(np.isnan(old) & np.isnan(new))
+    distance = np.nan_to_num(np.abs(old[differ] - new[differ]), nan=np.inf, posinf=np.inf)
+    return float(distance.max(initial=0.0))

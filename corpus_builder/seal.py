@@ -29,8 +29,8 @@ def seal(root: Path, out: Path, *, partial: bool = False, extends: Path | None =
     """Seal the run at `root` into the corpus directory `out`.
 
     Refuses a run with unfinished units unless `partial`; then the corpus holds what is finished. With `extends`, the
-    path of a corpus, the new one also has all that is in that one, as it is there; see `metaquery.schema.merging` for
-    what may stand together.
+    path of a corpus, the new one also has all that is in that one, as it is there, but for curves of one that states no
+    resolution, which get the present one; see `metaquery.schema.merging` for what may stand together.
     """
     run = RunDirectory.open(root)
     plan = run.plan

@@ -52,8 +52,19 @@ def heading(corpus: Corpus) -> list[str]:
         f"{_origin(manifest)}, schema version {manifest['schema_version']}",
         f"size         {size / 1e6:.1f} MB in {len(manifest['files']) + 1} files",
         f"epochs       {corpus.epochs}; predictions at: {checkpoints}",
+        f"curves       {_resolution(manifest)}",
         f"cost         {hours:.1f} hours on {devices}",
     ]
+
+
+def _resolution(manifest: Mapping[str, Any]) -> str:
+    if "curves" not in manifest:
+        return "in single precision"
+    absolute, relative = (manifest["curves"][name] for name in ("max_error", "max_relative_error"))
+    return (
+        f"metrics within {max(absolute.values()):.2g}, losses within {relative['loss']:.2g} and seconds within "
+        f"{relative['seconds']:.2g} of their value"
+    )
 
 
 def _origin(manifest: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from metaquery.corpus import open as open_corpus
 from metaquery.errors import InvalidInput, MedCurvesError
 from metaquery.schema.checks import problems_of_tables, sound_tables
 from metaquery.schema.documents import MANIFEST, SURROGATES
+from metaquery.schema.rounding import RESOLUTION, off_resolution
 from metaquery.schema.tables import TABLE_NAMES
 from metaquery.verify_predictions import prediction_problems
 
@@ -61,6 +62,8 @@ def _problems(source: str | Path) -> list[str]:
     sound, _ = sound_tables(tables, space, imported=corpus.imported)
     if {"trials", "curves"} <= sound.keys():
         problems += _order_problems(sound["trials"], sound["curves"])
+    if "curves" in sound:
+        problems += _resolution_problems(corpus, sound["curves"])
     if {"datasets", "splits", "trials", "curves"} <= sound.keys():
         problems += prediction_problems(corpus, sound)
     return problems
@@ -142,3 +145,16 @@ def _order_problems(trials: pa.Table, curves: pa.Table) -> Iterator[str]:
     wrong = np.flatnonzero(np.diff(ranks * 2**32 + curves["epoch"].to_numpy()) <= 0)
     if len(wrong):
         yield f"curves: row {int(wrong[0]) + 1} is not in the order of trials and epochs"
+
+
+def _resolution_problems(corpus: Corpus, curves: pa.Table) -> Iterator[str]:
+    """Values of the curves that are finer than the manifest says."""
+    stated = corpus.manifest.get("curves")
+    if stated is None:
+        return
+    if stated != RESOLUTION:
+        yield f"{MANIFEST}: curves are said to be at the resolution {stated}, expected {dict(RESOLUTION)}"
+        return
+    for column, row in off_resolution(curves):
+        where = "/".join(str(curves[name][row]) for name in ("trial_id", "epoch"))
+        yield f"curves: {column} is not at the resolution that {MANIFEST} states in {where}"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metaquery.errors import MedCurvesError
 from metaquery.metrics import METRICS, compute_all
-from metaquery.schema.predictions import CHECKPOINTS, SPLITS, checkpoint_epochs, predictions_path
+from metaquery.schema.predictions import CHECKPOINTS, DECIDES_BEST, SPLITS, checkpoint_epochs, predictions_path
 from metaquery.types import Split
 
 if TYPE_CHECKING:
@@ -33,6 +33,13 @@ class _Trial:
     curve: dict[int, dict[str, float | None]]
 
 
+class _Bounds(NamedTuple):
+    """By metric, how far a curve can be from what stored predictions give: so much, and that share of its value."""
+
+    absolute: Mapping[str, float]
+    relative: Mapping[str, float]
+
+
 def prediction_problems(corpus: Corpus, tables: Mapping[str, pa.Table]) -> Iterator[str]:
     """One line for each fold that does not fit the tables, and each trial whose predictions contradict its curve."""
     if not corpus.manifest["predictions"]["checkpoints"]:
@@ -43,7 +50,7 @@ def prediction_problems(corpus: Corpus, tables: Mapping[str, pa.Table]) -> Itera
     for dataset, fold in trials:
         folds_of.setdefault(dataset, set()).add(fold)
     rows = {entry["path"]: entry["rows"] for entry in corpus.manifest["files"]}
-    bounds = corpus.manifest["predictions"]["max_error"]
+    bounds = _bounds(corpus.manifest)
     for name in sorted(name for name in rows if name.startswith("predictions/")):
         if name not in {predictions_path(dataset) for dataset in folds_of}:
             yield f"{name}: no trial of that dataset has an epoch"
@@ -69,6 +76,13 @@ def prediction_problems(corpus: Corpus, tables: Mapping[str, pa.Table]) -> Itera
                 yield f"{name}: {count} trials, the manifest says {rows[name]}"
         except MedCurvesError as error:
             yield f"{name}: {error}"
+
+
+def _bounds(manifest: Mapping[str, Any]) -> _Bounds:
+    of_curves = manifest.get("curves", {"max_error": {}, "max_relative_error": {}})
+    stored = (manifest["predictions"]["max_error"], of_curves["max_error"])
+    absolute = {name: _ROUNDING + sum(errors.get(name, 0.0) for errors in stored) for name in METRICS}
+    return _Bounds(absolute, of_curves["max_relative_error"])
 
 
 def _trials(tables: Mapping[str, pa.Table]) -> dict[tuple[str, int], list[_Trial]]:
@@ -99,7 +113,7 @@ def _sample_problems(stored: FoldPredictions, expected: Mapping[Split, Any]) -> 
             yield f"the {split} samples or labels are not those of the table splits"
 
 
-def _fold_problems(stored: FoldPredictions, trials: list[_Trial], bounds: Mapping[str, float]) -> Iterator[str]:
+def _fold_problems(stored: FoldPredictions, trials: list[_Trial], bounds: _Bounds) -> Iterator[str]:
     known = {trial.trial_id for trial in trials}
     for trial_id in stored.rows:
         if trial_id not in known:
@@ -109,7 +123,7 @@ def _fold_problems(stored: FoldPredictions, trials: list[_Trial], bounds: Mappin
             yield f"trial {trial.trial_id} has no predictions"
             continue
         row = stored.rows[trial.trial_id]
-        expected = checkpoint_epochs([metrics["val_auc"] for metrics in trial.curve.values()], list(trial.curve))
+        expected = checkpoint_epochs([metrics[DECIDES_BEST] for metrics in trial.curve.values()], list(trial.curve))
         if [expected.get(k, 0) for k in CHECKPOINTS] != stored.epochs[row].tolist():
             yield f"trial {trial.trial_id}: its checkpoints are at {stored.epochs[row].tolist()}, expected {expected}"
             continue
@@ -121,8 +135,9 @@ def _fold_problems(stored: FoldPredictions, trials: list[_Trial], bounds: Mappin
                     continue  # best and last are mostly the same epoch as another
                 checked[epoch] = p
                 step = stored.step(row, CHECKPOINTS.index(checkpoint), split)
-                tolerances = {**bounds, "ece": _ece_error(p, step)}
-                wrong = _contradictions(p, stored.labels[split], split, trial.curve[epoch], tolerances)
+                absolute = {**bounds.absolute, "ece": bounds.absolute["ece"] + _ece_error(p, step)}
+                curve = trial.curve[epoch]
+                wrong = _contradictions(p, stored.labels[split], split, curve, bounds._replace(absolute=absolute))
                 if wrong:
                     where = f"trial {trial.trial_id}: {split} predictions at {checkpoint} (epoch {epoch})"
                     yield f"{where} contradict the curve: {', '.join(wrong)}"
@@ -133,11 +148,11 @@ def _contradictions(
     labels: NDArray[np.int64],
     split: Split,
     curve: Mapping[str, float | None],
-    tolerances: Mapping[str, float],
+    bounds: _Bounds,
 ) -> list[str]:
     """The metrics that differ from the curve's by more than storing can explain.
 
-    The most probable class is exact, so a metric without a tolerance, one of that class alone, is too.
+    The most probable class is exact, so a metric of that class alone differs by the resolution of curves only.
     """
     if not np.isfinite(p).all():
         return ["they are not numbers"]
@@ -145,7 +160,8 @@ def _contradictions(
     for name, value in compute_all(labels, p).items():
         said = curve[f"{split}_{name}"]
         said = math.nan if said is None else said
-        if math.isnan(value) != math.isnan(said) or abs(value - said) > tolerances.get(name, 0.0) + _ROUNDING:
+        allowed = bounds.absolute[name] + bounds.relative.get(name, 0.0) * abs(said)
+        if math.isnan(value) != math.isnan(said) or abs(value - said) > allowed:
             wrong.append(f"{name} is {value:.6g}, the curve says {said:.6g}")
     return wrong
 

@@ -54,7 +54,8 @@ def ready_views(metric: Metric, columns: Mapping[str, Sequence[str]]) -> dict[st
         "cost_per_trial": f"""
             SELECT trial_id, {_named("t", _OF_TRIAL)}{config}, t.epochs_run,
                    coalesce(e.train, 0.0) AS train_seconds, coalesce(e.eval, 0.0) AS eval_seconds,
-                   t.total_seconds - train_seconds - eval_seconds AS other_seconds, t.total_seconds,
+                   if(t.total_seconds < e.train + e.eval, 0.0, t.total_seconds - train_seconds - eval_seconds)
+                       AS other_seconds, t.total_seconds,
                    (train_seconds + eval_seconds) / nullif(t.epochs_run, 0) AS seconds_per_epoch,
                    t.cost_source, t.device
             FROM trials t JOIN configs c USING (config_id) LEFT JOIN (

@@ -45,7 +45,7 @@ def replay(corpus: Path, trial_id: str, data_root: Path | None, weights_root: Pa
     differences = replay_trial(corpus, trial_id, Place(data_root, weights_root, device))
     print_table([{"column": name, "largest difference": f"{value:.3g}"} for name, value in differences.items()])
     worst = max(differences.values())
-    click.echo(f"{trial_id}: {'the same curve, bit by bit' if worst == 0 else f'largest difference {worst:.3g}'}")
+    click.echo(f"{trial_id}: {'the same curve as the corpus has' if worst == 0 else f'largest difference {worst:.3g}'}")
 
 
 @click.command()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from metaquery.benchmarks.tabular import TabularBenchmark
 from metaquery.metrics import metric
 from metaquery.schema.parquet import TableWriter, write_parquet
+from metaquery.schema.rounding import rounded_curves
 from metaquery.schema.tables import table
 from metaquery.space import Hyperparameter, SearchSpace
 from metaquery.types import Curve, Status
@@ -83,7 +84,7 @@ def write_tables(directory: Path, rows: int) -> tuple[Path, Path, int]:
             columns: list[pa.Array] = [pa.array(np.repeat(names, _TRIAL_EPOCHS)), pa.array(epoch)]
             for column in schema.names[2:]:
                 columns.append(pa.array(_column(column, epoch, rng)))
-            writer.add(pa.table(columns, schema=schema))
+            writer.add(rounded_curves(pa.table(columns, schema=schema)))
     write_parquet(pa.table({"trial_id": ids, "epochs_run": np.full(len(ids), _TRIAL_EPOCHS, np.int32)}), trials)
     return trials, curves, _TRIAL_EPOCHS
 

@@ -16,6 +16,7 @@ Checkpoint = int | Literal["best", "last"]
 
 CHECKPOINTS: tuple[Checkpoint, ...] = (1, 3, 9, 27, "best", "last")
 SPLITS: tuple[Split, ...] = ("val", "test")
+DECIDES_BEST = "val_auc"  # the column of curves whose highest value is at the checkpoint `best`
 
 
 @dataclass(frozen=True, slots=True)

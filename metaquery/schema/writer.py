@@ -20,12 +20,14 @@ from metaquery.schema.prediction_encoding import MAX_ERROR
 from metaquery.schema.prediction_writer import FoldWriter, pack, split_parts
 from metaquery.schema.predictions import (
     CHECKPOINTS,
+    DECIDES_BEST,
     Checkpoint,
     StoredPredictions,
     TrialPredictions,
     checkpoint_epochs,
     predictions_path,
 )
+from metaquery.schema.rounding import RESOLUTION, rounded_curves
 from metaquery.schema.tables import TABLE_NAMES, schema_of
 from metaquery.space import SearchSpace
 
@@ -105,7 +107,8 @@ class CorpusWriter:
     `tables` are those that do not grow with the trials. Memory holds the trials, and the curves of one fold.
     Everything is written beside `out` under a temporary name and renamed once, so that `out` is either whole or not
     there. An `out` that already holds exactly this corpus is left as it is. `imported` is the manifest's block of that
-    name for an imported corpus; `checked` says that the tables are known to be sound.
+    name for an imported corpus, whose curves stay as they are; those of others are stored at the resolution of
+    `metaquery.schema.rounding`. `checked` says that the tables are known to be sound.
 
     Raises InvalidData where the tables or predictions break the schema, InvalidInput where `out` is something else.
     """
@@ -161,6 +164,8 @@ class CorpusWriter:
             if not self._checked:
                 _refuse(problems_of_curves(curves, {**self.tables, "trials": trials}, self._imported is not None))
             curves = sort_curves(curves, trials)
+            if self._imported is None:
+                curves = rounded_curves(curves)
             self._parts.append(trials)
             self._curves.add(curves)
             if predictions is not None:
@@ -238,7 +243,9 @@ class CorpusWriter:
             },
             "provenance": dict(provenance),
         }
-        if self._imported is not None:
+        if self._imported is None:
+            manifest["curves"] = RESOLUTION
+        else:
             manifest["imported"] = dict(self._imported)
         if extends is not None:
             manifest["extends"] = dict(extends)
@@ -266,7 +273,7 @@ def _refuse(problems: Sequence[str]) -> None:
 
 def _checkpoints(trials: pa.Table, curves: pa.Table) -> dict[str, dict[Checkpoint, int]]:
     """The epochs of the checkpoints of every trial with an epoch, in order; `curves` are in the order of `trials`."""
-    values, epochs = curves["val_auc"].to_pylist(), curves["epoch"].to_pylist()
+    values, epochs = curves[DECIDES_BEST].to_pylist(), curves["epoch"].to_pylist()
     found, start = {}, 0
     for trial_id, count in zip(trials["trial_id"].to_pylist(), trials["epochs_run"].to_pylist(), strict=True):
         if count:

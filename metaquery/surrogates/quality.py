@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -121,17 +121,17 @@ def measure(trials: Trials, predicted: Floats) -> dict[str, float | None]:
     """Agreement of `predicted` (n, 4, epochs) with the curves of `trials`.
 
     `r2` over all epochs of validation; `r2_within` of the same about each dataset's mean; Kendall's tau and Spearman's
-    rank correlation of the last epoch's validation losses within a dataset and fold, means over these; the same for
-    test; and `r2_seconds` of the logarithm of the seconds per epoch.
+    rank correlation of the last epoch's validation losses within a dataset and fold, means over these with the number
+    of trials less one as weights, which are the inverse of their variances; the same for test; and `r2_seconds` of the
+    logarithm of the seconds per epoch.
     """
     true = trials.curves
     found: dict[str, float | None] = {"r2": _r2(true[:, 0], predicted[:, 0], None)}
     found["r2_within"] = _r2(true[:, 0], predicted[:, 0], trials.task)
     for name, target in (("", 0), ("_test", 1)):
         ranks = [_ranks(true[rows, target, -1], predicted[rows, target, -1]) for rows in _by_task(trials)]
-        known = [rank for rank in ranks if rank is not None]
-        for position, measured in enumerate(("kendall", "spearman")):
-            found[f"{measured}{name}"] = float(np.mean([rank[position] for rank in known])) if known else None
+        for measured, value in zip(("kendall", "spearman"), _mean_ranks(ranks), strict=True):
+            found[f"{measured}{name}"] = value
     found["r2_seconds"] = _r2(true[:, 2], predicted[:, 2], None)
     return found
 
@@ -178,8 +178,8 @@ def ceiling_interval(trials: Trials, seed: int = 0) -> tuple[float, float] | Non
     for _ in range(_RESAMPLES):
         drawn = [np.concatenate([own[row] for row in rng.integers(0, len(own), len(own))]) for own in enough]
         ranks = [_ranks(trials.curves[p[:, 0], 0, -1], trials.curves[p[:, 1], 0, -1]) for p in drawn]
-        known = [rank[1] for rank in ranks if rank is not None]
-        found += [float(np.sqrt(max(sum(known) / len(known), 0.0)))] if known else []
+        spearman = _mean_ranks(ranks)[1]
+        found += [] if spearman is None else [float(np.sqrt(max(spearman, 0.0)))]
     if not found:
         return None
     low, high = np.quantile(found, [0.025, 0.975])
@@ -206,13 +206,31 @@ def top_regret(trials: Trials, predicted: Floats, rows: np.ndarray[Any, np.dtype
     return {f"top_{k}": float((true[order[:k]].min() - true.min()) / spread) if spread else 0.0 for k in TOP}
 
 
-def _ranks(true: Floats, guess: Floats) -> tuple[float, float] | None:
+class _Ranks(NamedTuple):
+    """Kendall's and Spearman's rank correlations of `n` trials."""
+
+    kendall: float
+    spearman: float
+    n: int
+
+
+def _mean_ranks(ranks: Sequence[_Ranks | None]) -> tuple[float | None, float | None]:
+    """Means of both correlations, weighted by the number of trials less one; None where there are none."""
+    known = [rank for rank in ranks if rank is not None]
+    if not known:
+        return None, None
+    kendall, spearman = np.average([rank[:2] for rank in known], axis=0, weights=[rank.n - 1 for rank in known])
+    return float(kendall), float(spearman)
+
+
+def _ranks(true: Floats, guess: Floats) -> _Ranks | None:
     from scipy.stats import kendalltau, spearmanr
 
     known = np.isfinite(true) & np.isfinite(guess)
     if known.sum() < _FEWEST or np.ptp(true[known]) == 0.0 or np.ptp(guess[known]) == 0.0:
         return None
-    return float(kendalltau(true[known], guess[known])[0]), float(spearmanr(true[known], guess[known])[0])
+    true, guess = true[known], guess[known]
+    return _Ranks(float(kendalltau(true, guess)[0]), float(spearmanr(true, guess)[0]), len(true))
 
 
 def _r2(true: Floats, guess: Floats, task: np.ndarray[Any, Any] | None) -> float | None:

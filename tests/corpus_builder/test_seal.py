@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -13,10 +14,12 @@ from phantom_study import grid_of, write_study
 
 import metaquery as mq
 from corpus_builder.card import corpus_card
-from corpus_builder.execute import RunDirectory
+from corpus_builder.execute import Place, RunDirectory
+from corpus_builder.replay import replay
 from corpus_builder.seal import seal
 from metaquery.errors import InvalidInput
 from metaquery.schema import TABLE_NAMES
+from metaquery.schema.rounding import rounded_curves
 from metaquery.verify import verify
 
 
@@ -58,8 +61,10 @@ def test_every_trial_curve_and_prediction_of_the_run_is_in_it(run, corpus):
             trial_id = row["trial_id"]
             (stored,) = corpus.sql(f"select * from trials where trial_id = '{trial_id}'").arrow().to_pylist()
             assert stored == {name: row[name] for name in stored}
-            curve = corpus.sql(f"select * exclude (trial_id) from curves where trial_id = '{trial_id}' order by epoch")
-            assert curve.arrow().to_pylist() == row["curve"]
+            curve = corpus.sql(f"select * from curves where trial_id = '{trial_id}' order by epoch")
+            ran = [{"trial_id": trial_id, **record} for record in row["curve"]]
+            schema = corpus.table("curves").schema
+            assert curve.arrow().to_pylist() == rounded_curves(pa.Table.from_pylist(ran, schema)).to_pylist()
             for item in row["predictions"]:
                 checkpoint = int(item["checkpoint"]) if item["checkpoint"].isdigit() else item["checkpoint"]
                 y_true, y_prob = corpus.predictions(trial_id, split=item["split"], epoch=checkpoint)
@@ -151,7 +156,7 @@ def test_replay_finds_the_same_curve_and_notices_another(run, corpus, tmp_path, 
     trial_id = corpus.table("trials")["trial_id"].to_pylist()[0]
     done = command("corpus-builder", "replay", corpus.root, trial_id)
     assert done.returncode == 0, done.stderr
-    assert "the same curve, bit by bit" in done.stdout
+    assert "the same curve as the corpus has" in done.stdout
 
     changed = tmp_path / "corpus"
     shutil.copytree(corpus.root, changed)
@@ -163,6 +168,16 @@ def test_replay_finds_the_same_curve_and_notices_another(run, corpus, tmp_path, 
     done = command("corpus-builder", "replay", changed, trial_id)
     assert done.returncode == 0, done.stderr
     assert "largest difference 0.25" in done.stdout
+
+
+def test_replay_compares_exactly_with_a_corpus_that_states_no_resolution(corpus, tmp_path):
+    trial_id = corpus.table("trials")["trial_id"].to_pylist()[0]
+    shutil.copytree(corpus.root, tmp_path / "corpus")
+    manifest = {key: value for key, value in corpus.manifest.items() if key != "curves"}
+    (tmp_path / "corpus" / "corpus.json").write_text(json.dumps(manifest))
+    differences = replay(tmp_path / "corpus", trial_id, Place(None, None))
+    assert 0 < differences["val_auc"] <= 2**-13
+    assert differences["learning_rate"] == 0
 
 
 def test_replay_refuses_what_it_cannot_train(corpus, tmp_path, command):

@@ -161,7 +161,8 @@ def test_predictions_of_another_corpus(small: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "change"), [("loss", 0.01), ("auc", 0.03), ("accuracy", 0.04), ("f1", 0.001), ("ece", 0.2)]
+    ("metric", "change"),
+    [("loss", 2**-6), ("auc", 2**-5), ("accuracy", 2**-5), ("f1", 2**-12), ("ece", 2**-2)],  # at the resolution
 )
 def test_metrics_that_disagree_with_predictions(small: Path, metric: str, change: float) -> None:
     trial_id = mq.open(small).table("trials")["trial_id"][0].as_py()

@@ -96,6 +96,22 @@ def test_best_epoch_of_a_loss_with_ties_and_undefined_values(tmp_path: Path) -> 
         session.run("from learning_curves")
 
 
+def test_no_trial_has_other_seconds_below_zero(tmp_path: Path) -> None:
+    """The total is exact and the seconds of epochs are rounded, so that their sum may be above it."""
+    content = make_content(datasets=("alpha",), sobol=0, repeats=0, epochs=3, failures=False)
+    tables = content["tables"]
+    spent: dict[str, float] = {}
+    for row in tables["curves"].to_pylist():
+        spent[row["trial_id"]] = spent.get(row["trial_id"], 0.0) + row["train_seconds"] + row["eval_seconds"]
+    rows = [{**row, "total_seconds": spent[row["trial_id"]]} for row in tables["trials"].to_pylist()]
+    tables["trials"] = type(tables["trials"]).from_pylist(rows, schema=tables["trials"].schema)
+    stated = {"name": "x", "version": "1", "builder_version": "0", "devices": ["cpu"], "provenance": {}}
+    corpus = mq.Corpus(write_corpus(tmp_path / "x", **stated, **{**content, "predictions": None}))
+    costs = corpus.sql("from cost_per_trial").arrow().to_pylist()
+    assert any(row["total_seconds"] < row["train_seconds"] + row["eval_seconds"] for row in costs)
+    assert all(0.0 <= row["other_seconds"] < 2**-8 * row["total_seconds"] for row in costs)
+
+
 def test_learning_curves_join_everything(any_corpus: mq.Corpus) -> None:
     rows = any_corpus.sql("from learning_curves").arrow().to_pylist()
     curves = {(row["trial_id"], row["epoch"]): row for row in any_corpus.table("curves").to_pylist()}

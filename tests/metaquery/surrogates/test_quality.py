@@ -47,6 +47,17 @@ def test_perfect_and_reversed_predictions(trials):
     assert worse["r2"] < 0
 
 
+def test_rank_correlations_weigh_as_they_are_sure(trials):
+    """Five trials that are ranked right and nine that are ranked wrong: (4 - 8) / 12."""
+    rows = [np.flatnonzero(trials.task == task)[:n] for task, n in ((0, 5), (1, 9))]
+    few = trials.take(np.concatenate(rows))
+    few.curves[:, 0, -1] = np.linspace(0.1, 0.9, 14)
+    guess = few.curves.copy()
+    guess[5:, 0, -1] *= -1.0
+    found = measure(few, guess)
+    assert found["spearman"] == found["kendall"] == pytest.approx(-1 / 3)
+
+
 def test_top_k_regret_by_hand(trials):
     rows = np.flatnonzero(trials.task == 0)[:6]
     few = trials.take(rows)
