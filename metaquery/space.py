@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import ItemsView, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -66,17 +66,9 @@ class Config(Mapping[str, Value]):
         return f"Config({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
 
 
-def columns_of(configs: Sequence[Config], blank: Mapping[str, Any]) -> list[list[Any]]:
-    """The values of `configs` for every name in `blank`, which has what stands for inactive ones; each (n_configs,).
-
-    Raises InvalidConfig where a config has another name. A quarter of the time that asking for each value takes.
-    """
-    flat: list[Any] = []
-    for config in configs:
-        flat += {**blank, **config._values}.values()
-    if len(flat) != len(configs) * len(blank):
-        raise InvalidConfig(f"a config has other names than {', '.join(blank)}")
-    return [flat[place :: len(blank)] for place in range(len(blank))]
+def values_of(configs: Iterable[Config]) -> list[dict[str, Value]]:
+    """The mappings that `configs` are of, to be read only: where each call of a Config's own methods would be felt."""
+    return [config._values for config in configs]
 
 
 @dataclass(frozen=True, slots=True)

@@ -368,3 +368,11 @@ def _backbone_row(backbone: str, n_dims: int) -> dict[str, Any]:
 def _config_row(space: SearchSpace, config: Config, design: str) -> dict[str, Any]:
     values = {hp.name: config.get(hp.name) for hp in space.hyperparameters}
     return {"config_id": config.config_id, "design": design, **values}
+
+
+def unchecked_config(values: dict[str, Any]) -> Config:
+    """A Config as nobody should make it: of values that no space allows, without a JSON form too."""
+    config = Config({})
+    config._values = dict(sorted(values.items()))
+    config.config_id = repr(config._values)
+    return config

@@ -138,14 +138,20 @@ class SurrogateBenchmark(Benchmark):
         return super()._check(config)
 
     def _fits(self, config: Config) -> bool:
-        return (self._tried is None or config.get("backbone") in self._tried) and self.surrogate.fits(config)
+        try:
+            self._curve(config)  # finding its knots is the check
+        except InvalidConfig:
+            return False
+        return True
 
     def _curve(self, config: Config) -> Curve:
-        if config.config_id not in self._curves:
-            self._curves[config.config_id] = self.surrogate.curve(
-                config, self._task, self.seed if self._noise else None
-            )
-        return self._curves[config.config_id]
+        known = self._curves.get(config.config_id)
+        if known is None:
+            if self._tried is not None and config.get("backbone") not in self._tried:
+                raise _untried()
+            known = self.surrogate.curve(config, self._task, self.seed if self._noise else None)
+            self._curves[config.config_id] = known
+        return known
 
     def _query(self, config: Config, epoch: int) -> Observation:
         known = self._answers.get(config.config_id)
@@ -169,13 +175,14 @@ class SurrogateBenchmark(Benchmark):
     def _predicted(self, configs: Sequence[Config], epochs: NDArray[np.int64]) -> Observations:
         """What `_query_batch` gives, without a curve for each; InvalidConfig where one does not fit the space."""
         n, last = len(configs), self.epochs - 1
+        until = np.tri(self.epochs, dtype=np.float32)  # the epochs that are paid for by each
         found = Observations(np.empty(n), np.empty(n), np.empty(n, np.uint8))
         ends = self.surrogate.knowledge.ends
         statuses = np.array([STATUSES.index(status) for status in ends], np.uint8)
         sound = np.array([status in SOUND for status in ends])
         for rows, weights, outputs in self.surrogate.batches(configs, self._task):
             if weights[:, self._untried].any():
-                raise InvalidConfig("a config has a backbone that was not tried here")
+                raise _untried()
             wanted = epochs[rows]
             end, ran = self.surrogate.outcome(outputs)
             beyond = wanted > ran
@@ -187,9 +194,9 @@ class SurrogateBenchmark(Benchmark):
                 at_value, at_cost = np.where(whole, last, at), np.where(whole, 0, at_cost)
             each = np.arange(len(weights))
             value = np.minimum(np.maximum(outputs.curves[each, 0, at_value], 0.0), self.metric.worst_loss)
-            spent = np.cumsum(outputs.curves[:, 2] + outputs.curves[:, 3], axis=1, dtype=np.float64)
+            seconds = outputs.curves[:, 2] + outputs.curves[:, 3]
             found.value[rows] = np.where(failed, np.nan, value)
-            found.cost_seconds[rows] = spent[each, at_cost]
+            found.cost_seconds[rows] = np.einsum("ij,ij->i", seconds, until[at_cost], dtype=np.float64)
             found.status[rows] = np.where(beyond, statuses[end], np.uint8(_COMPLETED))
         return found
 
@@ -204,6 +211,10 @@ class SurrogateBenchmark(Benchmark):
     @cached_property
     def _epochless(self) -> list[int]:
         return self.surrogate.knots_of("backbone", self.surrogate.epochless)
+
+
+def _untried() -> InvalidConfig:
+    return InvalidConfig("a config has a backbone that was not tried here")
 
 
 def _over_backbones(surrogate: Surrogate, dataset: str) -> SearchSpace:

@@ -1,22 +1,24 @@
 """Configs and tasks as rows of a table of knots: what the first layer of the network reads.
 
 Every hyperparameter is a piecewise linear function of its value between a few knots, one for each choice, and being
-inactive is a knot of its own. So a config is a weighted sum of at most two rows per hyperparameter, and no value has to
-be made up for one that it does not have.
+inactive is a knot of its own, which all others are counted from. So a config is a weighted sum of at most two rows for
+each hyperparameter that it has, and no value has to be made up for one that it does not have.
 """
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from operator import itemgetter
+from operator import countOf, itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metaquery.errors import InvalidConfig
-from metaquery.space import Config, Hyperparameter, SearchSpace, Value, columns_of
+from metaquery.space import Condition, Config, Hyperparameter, SearchSpace, Value, values_of
 from metaquery.surrogates.trials import Task
 
 Floats = NDArray[np.float64]
@@ -24,205 +26,232 @@ Rows = NDArray[np.intp]
 
 _KNOTS = 9  # of a number
 _METAFEATURE_WEIGHT = 0.3  # beside the identity of a dataset, in units of its one-hot column
+_NOT_FITTING = (KeyError, TypeError, struct.error)  # what reading a config of another space ends with
 
 
 class Encoder:
     """Finds the knots of configs of `space`.
 
-    The table `features` has the shape (knots, columns); its rows from `first_task` on are those of the tasks.
+    The table `features` has the shape (knots, columns). Its rows from `first_task` on are those of the tasks, for a
+    config of which every conditional hyperparameter is inactive; those before add what a hyperparameter changes.
     """
 
     def __init__(self, space: SearchSpace, tasks: Sequence[Task]) -> None:
-        self._axes: list[_Axis] = []
-        start = 0
-        blocks = []
+        self._axes: dict[str, _Axis] = {}
+        self._conditional: list[int] = []  # the columns that say that a hyperparameter is inactive
+        start = column = 0
+        blocks, inactive = [], []
         for hp in space.hyperparameters:
-            axis = _Axis(hp, start)
-            self._axes.append(axis)
-            blocks.append(axis.features())
-            start += axis.knots
+            axis = self._axes[hp.name] = _Axis(hp, start)
+            nothing, knots = axis.features()
+            if hp.condition is not None:
+                self._conditional.append(column)
+            blocks.append(knots)
+            inactive.append(nothing)
+            start, column = start + len(knots), column + len(nothing)
         self.first_task = start
-        blocks.append(_task_features(tasks))
-        self.features = _block_diagonal(blocks)  # (knots, columns)
-        self._blank = {axis.name: np.nan if axis.codes is None else None for axis in self._axes}
-        self._own_numbers = [axis for axis in self._axes if axis.codes is None]
-        self._numbers = _Numbers(self._axes)
-        self._inactive = np.array([[axis.inactive] for axis in self._axes])
-        self._children = [(at, *self._parent(axis)) for at, axis in enumerate(self._axes) if axis.parent is not None]
-
-    def _parent(self, child: _Axis) -> tuple[int, NDArray[np.bool_] | None]:
-        """The place of the parent of `child`, and which knots it is active at; None where the parent is a number."""
-        at, parent = next((at, axis) for at, axis in enumerate(self._axes) if axis.name == child.parent)
-        if parent.codes is None:
-            return at, None
-        allowed = np.zeros(self.first_task, np.bool_)
-        allowed[[parent.start + parent.codes[value] for value in child.parent_values]] = True
-        return at, allowed
-
-    def fits(self, config: Config) -> bool:
-        """Whether `config` has all active hyperparameters and no others, each with a legal value: what
-        `SearchSpace.config` checks, in a tenth of its time."""
-        get, known = dict(config.items()).get, 0
-        for axis in self._axes:
-            value = get(axis.name)
-            if axis.parent is not None and get(axis.parent) not in axis.parent_values:
-                if value is not None:
-                    return False
-            elif not axis.allows(value):
-                return False
-            else:
-                known += 1
-        return known == len(config)
+        self.features = _block_diagonal([*blocks, _task_features(tasks)])
+        self.features[start:, :column] = np.concatenate(inactive)
+        self._numbers = _Numbers([axis for axis in self._axes.values() if axis.codes is None])
+        alike: dict[Condition | None, list[_Axis]] = {}
+        for axis in self._axes.values():
+            alike.setdefault(axis.hp.condition, []).append(axis)
+        self._groups = [_Group(own, self._axes) for own in alike.values()]
 
     def knots_of(self, name: str, choices: Iterable[Value]) -> list[int]:
         """The knots of `choices` of hyperparameter `name`; none where there is no such hyperparameter."""
-        own = [(axis.start, axis.codes or {}) for axis in self._axes if axis.name == name]
-        return [start + codes[choice] for start, codes in own for choice in choices if choice in codes]
+        if name not in self._axes:
+            return []
+        start, codes = self._axes[name].start, self._axes[name].codes or {}
+        return [start + codes[choice] for choice in choices if choice in codes]
 
     def one(self, config: Config) -> tuple[list[int], list[float]]:
-        """The rows of one config, at most 2 h, and their weights; KeyError for a choice that is not there."""
-        get = dict(config.items()).get
-        rows = [axis.start + axis.codes[get(axis.name)] for axis in self._axes if axis.codes is not None]
-        weights = [1.0] * len(rows)
-        for axis in self._own_numbers:
-            row, weight = axis.knot(get(axis.name))
-            rows.append(row)
-            weights.append(1.0 - weight)
-            if weight:
-                rows.append(row + 1)
-                weights.append(weight)
+        """The rows of one config, at most two for each hyperparameter, and their weights.
+
+        Raises InvalidConfig where `config` does not have all active hyperparameters and no others, each with a legal
+        value of its own type, without saying which: `SearchSpace.config` says that.
+        """
+        (values,) = values_of((config,))
+        rows: list[int] = []
+        numbers: list[_Axis] = []
+        read = 0
+        try:
+            for group in self._groups:
+                if group.parent is None or values.get(group.parent.name) in group.parent_values:
+                    rows += [start + codes[values[name]] for name, start, codes in group.choices]
+                    numbers += group.numbers
+                    read += group.size
+            weights = [1.0] * len(rows)
+            for axis in numbers:
+                row, share = axis.knot(values[axis.name])
+                rows += row, row + 1
+                weights += 1.0 - share, share
+        except _NOT_FITTING as error:
+            raise _unfit() from error
+        if read != len(values):
+            raise _unfit()
         return rows, weights
 
-    def many(self, configs: Sequence[Config]) -> NDArray[np.float32]:
-        """The weights of the rows before `first_task` in each of `configs`, (n, first_task): `one` and `fits` for many.
-
-        Raises InvalidConfig where one of them does not fit, without saying which: `SearchSpace.config` says that.
-        """
+    def many(self, configs: Sequence[Config], room: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """The weights of the rows before `first_task` in each of `configs`, (n, first_task), written to the beginning
+        of `room` where there is one: `one` for many."""
         n = len(configs)
-        columns = columns_of(configs, self._blank)
-        rows = np.empty((len(self._axes), n), np.intp)
+        values = values_of(configs)
+        flat = np.empty(n * self.first_task, np.float32) if room is None else room[: n * self.first_task]
+        flat.fill(0.0)
+        begins = np.arange(n) * self.first_task
+        numbers = self._numbers.lowest(n)
+        active = np.zeros(numbers.shape, np.bool_)
+        found: dict[str, tuple[Rows, NDArray[Any]]] = {}
+        read = 0
         try:
-            for axis, column, row in zip(self._axes, columns, rows, strict=True):
-                if axis.codes is not None:
-                    np.add(_looked_up(axis.codes, column), axis.start, out=row)
-            shares = self._numbers.find(columns, rows)
-        except (KeyError, TypeError) as error:
+            for group in self._groups:
+                rows = np.arange(n) if group.parent is None else group.active(*found[group.parent.name])
+                read += len(rows) * group.size
+                own_begins = begins[rows]
+                for axis, column in zip(group.axes, group.columns(_picked(values, rows)), strict=True):
+                    own = axis.read(column)
+                    found[axis.name] = rows, own
+                    if axis.codes is None:
+                        place = self._numbers.places[axis.name]
+                        numbers[place, rows] = own
+                        active[place, rows] = True
+                    else:
+                        flat[own_begins + axis.start + own] = 1.0
+            knots, shares = self._numbers.find(numbers)
+        except _NOT_FITTING as error:
             raise _unfit() from error
-        active = rows != self._inactive
-        for at, parent, allowed in self._children:
-            if allowed is None:  # the parent is a number
-                allows = np.array([value in self._axes[at].parent_values for value in columns[parent]])
-            else:
-                allows = allowed[rows[parent]]
-            if (allows != active[at]).any():
-                raise _unfit()
-        weights = np.zeros((n, self.first_task), np.float32)
-        flat = weights.reshape(-1)
-        rows += np.arange(n) * self.first_task
-        flat[rows] = 1.0
-        between = rows[self._numbers.places]
-        flat[between] -= shares
-        flat[between + 1] = shares
-        return weights
+        if read != sum(map(len, values)):
+            raise _unfit()
+        shares *= active
+        knots += begins
+        flat[knots] = active - shares
+        flat[knots + 1] = shares
+        return flat.reshape(n, -1)
 
     def inputs(self, configs: Sequence[Config], task: NDArray[np.int64]) -> Floats:
         """The sums of the rows of configs and their tasks, (n, columns): what the network is trained on."""
         total: Floats = self.many(configs) @ self.features[: self.first_task] + self.features[self.first_task + task]
+        total[:, self._conditional] = np.rint(total[:, self._conditional])  # the weights of a number add up to about 1
         return total
 
 
 class _Axis:
-    """One hyperparameter: the knots from `start` on, the first of them for being inactive where it can be.
+    """One hyperparameter: the knots from `start` on, but for that of being inactive, which adds nothing.
 
-    `codes` are the knots of choices, and of None where inactive, counted from `start`; None for a number.
+    `codes` are the knots of choices, counted from `start`; None for a number.
     """
 
     def __init__(self, hp: Hyperparameter, start: int) -> None:
         self.name = hp.name
         self.hp = hp
         self.start = start
-        self.parent = None if hp.condition is None else hp.condition.parent
-        self.parent_values = frozenset(() if hp.condition is None else hp.condition.values)
-        self.inactive = -1 if hp.condition is None else start
-        self.first = start + int(hp.condition is not None)  # of the active ones
+        self.codes: dict[Value, int] | None = None
+        if hp.kind in ("categorical", "ordinal"):
+            self.codes = {choice: code for code, choice in enumerate(hp.choices)}
+            return
         self._type = int if hp.kind == "integer" else float
-        self.codes: dict[Value | None, int] | None = None
-        if hp.kind not in ("integer", "float"):
-            states = hp.choices if hp.condition is None else (None, *hp.choices)
-            self.codes = {state: code for code, state in enumerate(states)}
-        self.knots = self.first - start + _KNOTS if self.codes is None else len(self.codes)
+        low, high = (math.log(end) if hp.log else end for end in (hp.low, hp.high))
+        first, last = (hp.to_unit(end) * (_KNOTS - 1) for end in (hp.low, hp.high))
+        self.slope = (last - first) / (high - low)
+        self.offset = first - low * self.slope
 
-    def allows(self, value: Any) -> bool:
-        """Whether `value`, not None, is legal."""
-        if self.codes is not None:
-            return value is not None and value in self.codes
-        return type(value) is self._type and self.hp.low <= value <= self.hp.high
+    def knot(self, value: Any) -> tuple[int, float]:
+        """The knot at or below `value` of a number, and the weight of the one after it; TypeError for what is no legal
+        number."""
+        if type(value) is not self._type or not self.hp.low <= value <= self.hp.high:
+            raise TypeError
+        place = (math.log(value) if self.hp.log else value) * self.slope + self.offset
+        knot = min(int(place), _KNOTS - 2)
+        return self.start + knot, place - knot
 
-    def knot(self, value: Value | None) -> tuple[int, float]:
-        """The knot at or below `value` of a number, and the weight of the one after it."""
-        if value is None:
-            return self.inactive, 0.0
-        place = self.hp.to_unit(value) * (_KNOTS - 1)
-        low = min(int(place), _KNOTS - 2)
-        return self.first + low, place - low
+    def read(self, column: Sequence[Any]) -> NDArray[Any]:
+        """The numbers in `column`, or the codes of its choices, (n,), by the quickest ways to them that were found;
+        KeyError for what is no choice, TypeError for a number of another type."""
+        if self.codes is None:
+            if countOf(map(type, column), self._type) != len(column):
+                raise TypeError
+            return np.frombuffer(struct.pack(f"{len(column)}d", *column))
+        codes = itemgetter(*column)(self.codes) if len(column) > 1 else [self.codes[value] for value in column]
+        return np.frombuffer(bytes(codes), np.uint8) if len(self.codes) <= 256 else np.array(codes, np.intp)
 
-    def features(self) -> Floats:
-        """Rows of this axis's knots: a one-hot column each and, of what is ordered, the place in [-1, 1]."""
-        hot = np.eye(self.knots)
-        if self.hp.kind == "categorical":
-            return hot
-        place = np.zeros((self.knots, 1))
-        n = self.knots - int(self.inactive >= 0)
-        place[-n:, 0] = np.linspace(-1.0, 1.0, n) if n > 1 else 0.0
-        return np.hstack([hot, place])
+    def features(self) -> tuple[Floats, Floats]:
+        """What being inactive adds to the inputs of the network, (columns,), and what each knot adds beyond that,
+        (knots, columns): a one-hot column each, that of being inactive first where it can be, and of what is ordered
+        the place in [-1, 1]."""
+        conditional = int(self.hp.condition is not None)
+        n = _KNOTS if self.codes is None else len(self.codes)
+        states = np.eye(n + conditional)
+        if self.hp.kind != "categorical":
+            place = np.zeros((len(states), 1))
+            place[-n:, 0] = np.linspace(-1.0, 1.0, n) if n > 1 else 0.0
+            states = np.hstack([states, place])
+        nothing = conditional * states[0]
+        return nothing, states[conditional:] - nothing
+
+
+class _Group:
+    """The hyperparameters that one condition makes active, which are read together."""
+
+    def __init__(self, axes: Sequence[_Axis], known: Mapping[str, _Axis]) -> None:
+        condition = axes[0].hp.condition
+        self.parent = None if condition is None else known[condition.parent]
+        self.parent_values = frozenset(() if condition is None else condition.values)
+        self.axes = axes
+        self.choices = [(axis.name, axis.start, axis.codes) for axis in axes if axis.codes is not None]
+        self.numbers = [axis for axis in axes if axis.codes is None]
+        self.size = len(axes)
+        self._of = itemgetter(*[axis.name for axis in axes])
+        codes = None if self.parent is None else self.parent.codes
+        self._allowed = None if codes is None else np.array([choice in self.parent_values for choice in codes])
+
+    def active(self, rows: Rows, parents: NDArray[Any]) -> Rows:
+        """Those of `rows` whose parent, its codes or numbers in `parents`, makes the group active."""
+        allows = np.isin(parents, list(self.parent_values)) if self._allowed is None else self._allowed[parents]
+        found: Rows = rows[allows]
+        return found
+
+    def columns(self, values: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+        """What `values` have of each hyperparameter; KeyError where one is missing."""
+        if self.size == 1:
+            return [list(map(self._of, values))]
+        flat = list(chain.from_iterable(map(self._of, values)))
+        return [flat[place :: self.size] for place in range(self.size)]
 
 
 class _Numbers:
-    """The axes that are numbers, all at once."""
+    """The axes that are numbers, all at once; `places` are their positions by name."""
 
     def __init__(self, axes: Sequence[_Axis]) -> None:
-        self.places = [place for place, axis in enumerate(axes) if axis.codes is None]
-        own = [axes[place] for place in self.places]
-        ends = [(axis.hp.low, axis.hp.high) for axis in own]
-        units = np.array([[axis.hp.to_unit(end) for end in pair] for axis, pair in zip(own, ends, strict=True)])
-        self._low, self._high = np.array(ends, np.float64).reshape(-1, 2).T[..., None]
-        self._log = [row for row, axis in enumerate(own) if axis.hp.log]
-        self._whole = [row for row, axis in enumerate(own) if axis.hp.kind == "integer"]
-        self._inactive = np.array([axis.inactive for axis in own])[:, None]
-        self._first = np.array([axis.first for axis in own])[:, None]
-        x = np.array(ends, np.float64).reshape(-1, 2)
-        x[self._log] = np.log(x[self._log])
-        units = units.reshape(-1, 2) * (_KNOTS - 1)
-        self._slope = ((units[:, 1] - units[:, 0]) / (x[:, 1] - x[:, 0]))[:, None]
-        self._offset = units[:, :1] - x[:, :1] * self._slope
+        self.places = {axis.name: place for place, axis in enumerate(axes)}
+        parts = [(axis.hp.low, axis.hp.high, axis.slope, axis.offset) for axis in axes]
+        self._low, self._high, self._slope, self._offset = np.array(parts, np.float64).reshape(-1, 4).T[..., None]
+        self._start = np.array([axis.start for axis in axes], np.intp)[:, None]
+        self._log = [place for place, axis in enumerate(axes) if axis.hp.log]
 
-    def find(self, columns: Sequence[Sequence[Any]], rows: Rows) -> Floats:
-        """Write the knots at or below the values in `columns`, NaN where inactive, to `rows` (axes, n), and return the
-        weights of the knots after them, (numbers, n); TypeError for what is no legal number."""
-        own = [columns[place] for place in self.places]
-        if not set(map(type, chain.from_iterable(own))) <= {int, float}:
-            raise TypeError
-        values = np.fromiter(chain.from_iterable(own), np.float64).reshape(len(own), rows.shape[1])
-        absent = np.isnan(values)
-        legal = (values >= self._low) & (values <= self._high)
-        whole = values[self._whole]
-        if (
-            not (legal | (absent & (self._inactive >= 0))).all()
-            or (whole != np.rint(whole))[~absent[self._whole]].any()
-        ):
+    def lowest(self, n: int) -> Floats:
+        """The lowest legal values, (numbers, n)."""
+        return np.repeat(self._low, n, axis=1)
+
+    def find(self, values: Floats) -> tuple[Rows, Floats]:
+        """The knots at or below `values`, which it changes, and the weights of the knots after them, (numbers, n);
+        TypeError for what is no legal number."""
+        if not ((values >= self._low) & (values <= self._high)).all():
             raise TypeError
         values[self._log] = np.log(values[self._log])
-        shares = np.where(absent, 0.0, values * self._slope + self._offset)
-        knots = np.clip(shares.astype(np.intp), 0, _KNOTS - 2)
-        rows[self.places] = np.where(absent, self._inactive, self._first + knots)
-        shares -= knots
-        return shares
+        values *= self._slope
+        values += self._offset
+        knots = np.minimum(values.astype(np.intp), _KNOTS - 2)
+        values -= knots
+        knots += self._start
+        return knots, values
 
 
-def _looked_up(codes: Mapping[Any, int], values: Sequence[Any]) -> NDArray[Any]:
-    """`codes` of `values`, (n,): the quickest way to it that was found."""
-    found = itemgetter(*values)(codes) if len(values) > 1 else [codes[value] for value in values]
-    return np.frombuffer(bytes(found), np.uint8) if len(codes) <= 256 else np.array(found)
+def _picked(values: list[Any], rows: Rows) -> Sequence[Any]:
+    """Those of `values` at `rows`, which rise."""
+    if len(rows) == len(values):
+        return values
+    return itemgetter(*rows.tolist())(values) if len(rows) > 1 else [values[row] for row in rows]
 
 
 def _unfit() -> InvalidConfig:

@@ -89,14 +89,16 @@ class Surrogate:
         self.knowledge = knowledge
         self.stamp = stamp
         self._encoder = Encoder(space, tasks)
-        first = self._encoder.features.astype(np.float32) @ network.weights[0]  # (members, knots, hidden)
-        by_knot = first.transpose(1, 0, 2).reshape(first.shape[1], -1)
-        self._knots = np.ascontiguousarray(by_knot[: self._encoder.first_task])
+        first = self._encoder.features @ network.weights[0]  # (members, knots, hidden)
+        by_knot = first[:, : self._encoder.first_task].transpose(1, 0, 2).reshape(self._encoder.first_task, -1)
+        self._knots = by_knot.astype(np.float32)
         biases = [first[:, self._encoder.first_task :] + network.biases[0]]  # of every layer, (members, tasks, size)
         for weight, bias in zip(network.weights[1:], network.biases[1:], strict=True):
             biases.append(biases[-1] @ weight + bias)
+        biases = [bias.astype(np.float32) for bias in biases]
         self._floors = [-bias.transpose(1, 0, 2).reshape(len(tasks), -1) for bias in biases[:2]]
         self._members = len(first)
+        self._always_complete = knowledge.ends == (Status.COMPLETED,)
         self._last = (network.weights[2] / self._members).reshape(-1, network.weights[2].shape[2])
         self._last_biases = biases[2]
         self._last_bias = biases[2].mean(axis=0)
@@ -112,19 +114,15 @@ class Surrogate:
         folds = [str(task.fold) for task in self.tasks if task.dataset == dataset]
         raise UnknownName.of(f"fold of {dataset}", fold, folds)
 
-    def fits(self, config: Config) -> bool:
-        """Whether `config` is one of `space`."""
-        return self._encoder.fits(config)
-
     def knots_of(self, name: str, choices: Iterable[Value]) -> list[int]:
         """The columns of `Batch.weights` that say that hyperparameter `name` has one of `choices`."""
         return self._encoder.knots_of(name, choices)
 
     def one(self, config: Config, task: int) -> Outputs:
-        """What is predicted for one config, with a leading axis of 1."""
+        """What is predicted for one config, with a leading axis of 1; InvalidConfig where it does not fit `space`."""
         rows, weights = self._encoder.one(config)
-        second = self._second(np.array([weights], np.float32) @ self._knots[rows], task)
-        return self._finish(second @ self._last + self._last_bias[task], task)
+        second = self._second(np.array([weights], np.float32).dot(self._knots.take(rows, axis=0)), task)
+        return self._finish(second.dot(self._last) + self._last_bias[task], task)
 
     def many(self, configs: Sequence[Config], task: int) -> Outputs:
         """What is predicted for `configs`, as `one` does it; InvalidConfig where one of them does not fit."""
@@ -132,14 +130,21 @@ class Surrogate:
         return Outputs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     def batches(self, configs: Sequence[Config], task: int) -> Iterator[Batch]:
-        """`many` in pieces that stay near the processor."""
+        """`many` in pieces that stay near the processor. The next one overwrites the weights of the last."""
+        knots, hidden = self._knots.shape
+        layer = _BLOCK * hidden
+        # All that is large in one piece of memory: what is as much as the rest together, an allocator keeps.
+        room = np.empty(2 * layer + min(len(configs), _CHUNK) * knots, np.float32)
+        layers = room[: 2 * layer].reshape(2, _BLOCK, hidden)
         for start in range(0, len(configs), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            weights = self._encoder.many(configs[rows])
+            weights = self._encoder.many(configs[rows], room[2 * layer :])
             outputs = np.empty((len(weights), self._last.shape[1]), np.float32)
             for at in range(0, len(weights), _BLOCK):
-                block = slice(at, at + _BLOCK)
-                np.matmul(self._second(weights[block] @ self._knots, task), self._last, out=outputs[block])
+                block = weights[at : at + _BLOCK]
+                first, second = layers[:, : len(block)]
+                self._second(np.matmul(block, self._knots, out=first), task, second)
+                np.matmul(second, self._last, out=outputs[at : at + _BLOCK])
             outputs += self._last_bias[task]
             yield Batch(rows, weights, self._finish(outputs, task))
 
@@ -168,8 +173,10 @@ class Surrogate:
             rng = np.random.default_rng([int(config.config_id, 16), seed])
             noise = np.tensordot(rng.normal(size=len(self.knowledge.noise)), self.knowledge.noise, axes=1)
             curves[:2] += noise * self.scale.scale[task, :2]
-        (end,), (ran,) = self.outcome(found, rng)
-        status = self.knowledge.ends[end]
+        status, ran = Status.COMPLETED, self.epochs
+        if not self._always_complete:
+            (end,), (ran,) = self.outcome(found, rng)
+            status = self.knowledge.ends[end]
         losses = np.minimum(np.maximum(curves[:2], 0.0), self.metric.worst_loss)
         if not self._known[1]:
             losses[1] = np.nan
@@ -188,7 +195,7 @@ class Surrogate:
         """How trials end, as positions in `ends`, and how many epochs they run, (n,) each: the likeliest, or with `rng`
         drawn."""
         ends, n = self.knowledge.ends, len(found.curves)
-        if ends == (Status.COMPLETED,):
+        if self._always_complete:
             return np.zeros(n, np.int64), np.full(n, self.epochs)
         share = found.ends
         if rng is not None:
@@ -214,22 +221,25 @@ class Surrogate:
         """Whether seconds are predicted; where they are not, every epoch counts one second."""
         return any(self._known[2:])
 
-    def _second(self, first: Single, task: int) -> Single:
+    def _second(self, first: Single, task: int, second: Single | None = None) -> Single:
         """The second hidden layer, without its bias, from the first as the sum of knots; both (n, members * hidden).
 
         max(x + b, 0) is max(x, -b) + b, and that b is left to the next layer's bias, which saves adding it.
         """
         np.maximum(first, self._floors[0][task], out=first)
-        second = np.empty_like(first)
-        by_member = (layer.reshape(len(first), self._members, -1).transpose(1, 0, 2) for layer in (first, second))
-        np.matmul(next(by_member), self.network.weights[1], out=next(by_member))
+        second = np.empty_like(first) if second is None else second
+        shape = (len(first), self._members, -1)
+        by_member, out = (layer.reshape(shape).transpose(1, 0, 2) for layer in (first, second))
+        np.matmul(by_member, self.network.weights[1], out=out)
         return np.maximum(second, self._floors[1][task], out=second)
 
     def _finish(self, outputs: Single, task: int) -> Outputs:
         """Curves and ends from the outputs of the network, the mean over its members, (n, n_outputs)."""
         mean, basis = self._of_task[task]
         k = len(basis)
-        curves = (outputs[:, :k] @ basis + mean).reshape(len(outputs), 4, self.epochs)
+        curves = outputs[:, :k].dot(basis)
+        curves += mean
+        curves = curves.reshape(len(outputs), 4, self.epochs)
         seconds = curves[:, 2:]
         np.exp(seconds, out=seconds)
         for target in self._unknown_seconds:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from factory import unchecked_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import metaquery as mq
 from metaquery.benchmarks.surrogate import SurrogateBenchmark
 from metaquery.errors import InvalidConfig, InvalidInput, UnknownName
-from metaquery.space import Config
 from metaquery.surrogates import train
 from metaquery.surrogates.encoding import Encoder
 from metaquery.surrogates.network import Settings
@@ -49,6 +50,27 @@ def sample(bench, n, seed=0):
     return [bench.space.sample(rng) for _ in range(n)]
 
 
+def test_a_batch_is_the_single_queries_of_configs_with_and_without_epochs():
+    """On the bundled corpus and its own surrogate, which knows backbones of both kinds."""
+    bench = mq.open("medcurves").benchmark("bccd_blood_cells", kind="surrogate")
+    whole = [name for name in bench.space["backbone"].choices if name in bench.surrogate.epochless]
+    rng = np.random.default_rng(0)
+    configs = sample(bench, 100)
+    configs += [bench.space.complete({**bench.space.sample(rng), "backbone": name}) for name in whole for _ in range(5)]
+    without = np.array([config["backbone"] in whole for config in configs])
+    assert 15 <= without.sum() < 100
+    answers = {}
+    for epoch in (1, 2, 9, 26, 27):
+        batch = answers[epoch] = bench.query_batch(configs, [epoch] * len(configs))
+        ones = [bench.query(config, epoch) for config in configs]
+        assert [STATUSES[status] for status in batch.status] == [one.status for one in ones]
+        assert batch.value == pytest.approx([one.value for one in ones], rel=1e-5, abs=1e-6)
+        assert batch.cost_seconds == pytest.approx([one.cost_seconds for one in ones], rel=2e-5)
+    same = answers[1].cost_seconds == answers[27].cost_seconds
+    assert np.array_equal(same, without)
+    assert np.array_equal(answers[1].value[without], answers[27].value[without])
+
+
 def test_a_batch_is_the_single_queries(bench):
     configs = sample(bench, 300)
     epochs = np.random.default_rng(1).integers(1, bench.epochs + 1, len(configs))
@@ -70,11 +92,19 @@ def test_a_batch_refuses_what_a_single_query_refuses(bench, corpus):
         "backbone must be": dict(corpus.space.complete({"backbone": "tiny3d.scratch"})),  # alpha is 2-D
         "unknown": {**bench.space.default(), "colour": 1},
         "got True": {**bench.space.default(), "learning_rate": True},
+        "got '0.01'": {**bench.space.default(), "learning_rate": "0.01"},
+        "got nan": {**bench.space.default(), "learning_rate": math.nan},
+        "got None": {**bench.space.default(), "learning_rate": None},
+        r"got \['sgd'\]": {**bench.space.default(), "optimizer": ["sgd"]},
+        "momentum is only active where optimizer is sgd": {
+            **bench.space.complete({"optimizer": "adamw"}),
+            "momentum": None,
+        },
     }
     for reason, values in broken.items():
         for ask in (lambda c: bench.query(c, 1), lambda c: bench.query_batch([*sound, c], epochs)):
             with pytest.raises((InvalidConfig, UnknownName), match=reason):
-                ask(Config(values))
+                ask(unchecked_config(values))
     asked = [dict(config) for config in sound]  # made into Configs on the way
     values = [bench.query_batch(configs, epochs[:3]).value for configs in (asked, sound)]
     assert values[0] == pytest.approx(values[1], rel=1e-4)
@@ -97,44 +127,6 @@ def test_costs_only_grow_and_losses_stay_in_bounds(surrogate, corpus_path, seed,
     assert (curve.seconds > 0).all()
     assert ((curve.value >= 0) & (curve.value <= 1)).all()
     assert (curve.status is Status.COMPLETED) == (curve.epochs_run == bench.epochs)
-
-
-def test_an_inactive_hyperparameter_is_a_state_of_its_own(surrogate):
-    """Two configs that differ in what has no meaning are one config; being inactive differs from every value."""
-    encoder, space = Encoder(surrogate.space, surrogate.tasks), surrogate.space
-    without = space.complete({"optimizer": "adamw"})
-    inputs = [encoder.inputs([without], np.array([0]))[0]]
-    assert space.complete({"optimizer": "adamw", "momentum": 0.5}) == without
-    momenta = [space.complete({"optimizer": "sgd", "momentum": m}) for m in (0.0, 0.5, 0.99)]
-    inputs += [encoder.inputs([config], np.array([0]))[0] for config in momenta]
-    start = sum(
-        axis.knots + (hp.kind != "categorical")
-        for axis, hp in zip(encoder._axes, space.hyperparameters, strict=True)
-        if hp.name in ("backbone", "learning_rate", "optimizer")
-    )
-    own = [values[start : start + 11] for values in inputs]  # of momentum: inactive, nine knots, its place
-    assert own[0].tolist() == [1.0, *[0.0] * 10]
-    assert all(values[0] == 0.0 and values[1:10].sum() == pytest.approx(1.0) for values in own[1:])
-    assert [values[-1] for values in own[1:]] == pytest.approx([-1.0, 2 * 0.5 / 0.99 - 1.0, 1.0])
-
-
-@settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_the_quick_check_of_a_config_says_what_the_space_says(surrogate, data):
-    space = surrogate.space
-    values = dict(space.sample(np.random.default_rng(data.draw(st.integers(0, 10**6)))))
-    names = data.draw(st.lists(st.sampled_from(sorted(space.by_name)), max_size=2))
-    for name in names:
-        changed = data.draw(st.sampled_from([None, "sgd", "adamw", 0.5, 99, 32, "nothing"]))
-        values.pop(name, None)
-        if changed is not None:
-            values[name] = changed
-    config = Config(values)
-    try:
-        legal = space.config(config) == config
-    except InvalidConfig:
-        legal = False
-    assert surrogate.fits(config) == legal
 
 
 def test_it_learns_what_the_curves_depend_on(corpus_path):
