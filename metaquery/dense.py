@@ -158,12 +158,15 @@ class Dense:
         start, row, epoch = 0, -1, 0  # rows that were read, and the trial and epoch of the last of them
         for batch in self._read(["trial_id", "epoch"], read_dictionary=["trial_id"]):
             codes = batch.column(0)
-            rows = pc.fill_null(pc.index_in(codes.dictionary, value_set=ids), -1).to_numpy()[codes.indices.to_numpy()]
             epochs = batch.column(1).to_numpy().astype(np.int64)
-            stop = start + len(rows)
-            expected = np.searchsorted(ends, np.arange(start, stop), side="right") - 1
+            stop = start + len(epochs)
+            if stop > ends[-1]:
+                raise self._disordered()
+            rows = np.searchsorted(ends, np.arange(start, stop), side="right") - 1
+            expected = ids.slice(rows[0], rows[-1] - rows[0] + 1)  # all of them would be hashed again for each batch
+            found = pc.fill_null(pc.index_in(codes.dictionary, value_set=expected), -1).to_numpy()
             steps = np.diff(epochs, prepend=epoch)[np.diff(rows, prepend=row) == 0]
-            if stop > ends[-1] or not np.array_equal(rows, expected) or np.any(steps != 1):
+            if not np.array_equal(found[codes.indices.to_numpy()], rows - rows[0]) or np.any(steps != 1):
                 raise self._disordered()
             last[rows] = epochs  # of the rows of one trial the last assignment stands
             start, row, epoch = stop, int(rows[-1]), int(epochs[-1])

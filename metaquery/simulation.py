@@ -47,7 +47,7 @@ class Simulation(Generic[Job]):
         self.now = 0.0
         self._free = free_workers(workers)
         self._delays = start_delay, stop_delay
-        self._events: list[tuple[float, int, int, Event[Job] | int]] = []  # an integer is a worker that becomes free
+        self._events: list[tuple[float, int, int, bool, Run[Job]]] = []  # stage -1: its worker becomes free
         self._running: set[int] = set()
         self._numbers = 0
 
@@ -64,12 +64,12 @@ class Simulation(Generic[Job]):
     def start(self, job: Job, work: Stages) -> None:
         """Give `job` to a free worker."""
         self._numbers += 1
-        run = Run(self._numbers, job, heapq.heappop(self._free), self.now)
-        self._running.add(run.number)
+        number = self._numbers
+        run = Run(number, job, heapq.heappop(self._free), self.now)
+        self._running.add(number)
         begin = self.now + self._delays[0]
         for stage, (seconds, last) in enumerate(work):
-            event = Event(run, stage, last, begin + seconds)
-            heapq.heappush(self._events, (event.seconds, run.number, stage, event))
+            heapq.heappush(self._events, (begin + seconds, number, stage, last, run))
 
     def stop(self, run: Run[Job]) -> None:
         """End `run` now, before its last stage."""
@@ -93,13 +93,13 @@ class Simulation(Generic[Job]):
         """What has happened until now and was not told yet; the worker of a run that ended is free again."""
         until = self.now
         while self._events and self._events[0][0] <= until:
-            _, number, _, event = heapq.heappop(self._events)
-            if isinstance(event, int):
-                heapq.heappush(self._free, event)
+            seconds, number, stage, last, run = heapq.heappop(self._events)
+            if stage < 0:
+                heapq.heappush(self._free, run.worker)
             elif number in self._running:
-                if event.last:
-                    self._release(event.run, event.seconds)
-                yield event
+                if last:
+                    self._release(run, seconds)
+                yield Event(run, stage, last, seconds)
 
     def close(self) -> None:
         """Nothing is left to be ended."""
@@ -107,7 +107,7 @@ class Simulation(Generic[Job]):
     def _release(self, run: Run[Job], seconds: float) -> None:
         self._running.remove(run.number)
         if self._delays[1]:
-            heapq.heappush(self._events, (seconds + self._delays[1], run.number, -1, run.worker))
+            heapq.heappush(self._events, (seconds + self._delays[1], run.number, -1, True, run))
         else:
             heapq.heappush(self._free, run.worker)
 

@@ -6,7 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, get_args
 
 from metaquery.errors import InvalidInput
@@ -121,7 +121,7 @@ class _Evaluation:
     distance: float
     epochs_before: int
     seconds_before: float
-    stages: list[_Stage] = field(default_factory=list)  # those that were worked out
+    stages: list[_Stage]  # those that were worked out
 
 
 _Clock = Simulation[_Evaluation] | RealTime[_Evaluation]
@@ -169,8 +169,8 @@ class _Study:
         self._ask = self._timed(optimizer.ask)
         self._tell = self._timed(optimizer.tell)
         self._report = self._timed(optimizer.report)
-        self._trained: dict[Config, tuple[int, float]] = {}  # epochs and seconds that had finished, by config
-        self._complete: set[Config] = set()
+        self._trained: dict[str, tuple[int, float]] = {}  # epochs and seconds that had finished, by config_id
+        self._complete: set[str] = set()
         self._epochs = 0
         self._idle = 0  # evaluations in a row that trained nothing
 
@@ -193,7 +193,7 @@ class _Study:
             if not self._clock.wait(self._seconds):
                 return Stop.SECONDS
             for event in self._clock.events():
-                if not self._ends(event):
+                if not event.last and self._goes_on(event):
                     self._clock.go_on(event.run)
                     continue
                 if self._epochs + event.run.job.stages[event.stage].new_epochs > self._epochs_limit:
@@ -209,15 +209,15 @@ class _Study:
         config, distance = suggestion.config, 0.0
         if self._nearest is not None:
             config, distance = self._nearest(config)
-        before = self._trained.get(config, (0, 0.0)) if self._resume else (0, 0.0)
-        job = _Evaluation(suggestion, config, distance, *before)
+        before = self._trained.get(config.config_id, (0, 0.0)) if self._resume else (0, 0.0)
+        job = _Evaluation(suggestion, config, distance, *before, [])
         self._clock.start(job, self._work(job))
 
     def _work(self, job: _Evaluation) -> Iterator[tuple[float, bool]]:
         """The stages of an evaluation: one, or one for every epoch where the optimizer wants to see them."""
         asked = job.suggestion.epoch
-        shown = range(job.epochs_before + 1, asked) if self._optimizer.stops else ()
-        for epoch in (*shown, asked):
+        first = min(job.epochs_before + 1, asked) if self._optimizer.stops else asked
+        for epoch in range(first, asked + 1):
             outcome = self._bench.evaluate(job.config, epoch)
             ended = outcome.epochs_run < epoch
             cost = max(outcome.observation.cost_seconds - job.seconds_before, 0.0)
@@ -227,41 +227,39 @@ class _Study:
             if ended:
                 return
 
-    def _ends(self, event: Event[_Evaluation]) -> bool:
-        """Whether the evaluation ends with `event`; the optimizer is asked where more could follow."""
-        if event.last:
-            return True
+    def _goes_on(self, event: Event[_Evaluation]) -> bool:
+        """Whether the optimizer lets an evaluation go on after `event`, which was not its last; else it is stopped."""
         stage = event.run.job.stages[event.stage]
         if self._report(event.run.job.suggestion, stage.epoch, stage.outcome.observation):
-            return False
+            return True
         self._clock.stop(event.run)
-        return True
+        return False
 
     def _finish(self, event: Event[_Evaluation]) -> None:
         job = event.run.job
         stage = job.stages[event.stage]
         config, outcome, observation = job.config, stage.outcome, stage.outcome.observation
-        epochs_before, seconds_before = self._trained.get(config, (0, 0.0))
-        self._trained[config] = max(epochs_before, outcome.epochs_run), max(seconds_before, observation.cost_seconds)
+        epochs, seconds = self._trained.get(config.config_id, (0, 0.0))
+        self._trained[config.config_id] = max(epochs, outcome.epochs_run), max(seconds, observation.cost_seconds)
         if stage.epoch == self._bench.epochs or outcome.epochs_run < stage.epoch:
-            self._complete.add(config)
+            self._complete.add(config.config_id)
         self._epochs += stage.new_epochs
         self._idle = self._idle + 1 if stage.new_epochs == 0 and stage.cost_seconds == 0.0 else 0
         self._tell(job.suggestion, observation)
-        step = Step(
-            order=len(self.steps),
-            worker=event.run.worker,
-            start_seconds=event.run.start,
-            finish_seconds=event.seconds,
-            config=config,
-            epoch=stage.epoch,
-            asked_epoch=job.suggestion.epoch,
-            new_epochs=stage.new_epochs,
-            cost_seconds=stage.cost_seconds,
-            value=observation.value,
-            test=outcome.test,
-            status=observation.status,
-            distance=job.distance,
+        step = Step(  # by position, in half the time
+            len(self.steps),
+            event.run.worker,
+            event.run.start,
+            event.seconds,
+            config,
+            stage.epoch,
+            job.suggestion.epoch,
+            stage.new_epochs,
+            stage.cost_seconds,
+            observation.value,
+            outcome.test,
+            observation.status,
+            job.distance,
         )
         self.steps.append(step)
         if observation.ok and (not self.incumbents or step.value < self.incumbents[-1].value):

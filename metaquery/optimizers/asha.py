@@ -30,20 +30,20 @@ class Asha(Optimizer):
         self._pool = Pool(task, np.random.default_rng(self.seed))
         self._epochs = rungs(task.max_epochs, self.options["eta"], self.name)
         self._rungs = [_Rung() for _ in self._epochs[:-1]]  # nothing is promoted from the last
+        self._highest_first = tuple(zip(self._rungs, self._epochs[1:], strict=True))[::-1]
 
     def _ask(self, token: int) -> tuple[Config, int] | None:  # noqa: ARG002
-        config = None
-        for level in reversed(range(len(self._rungs))):
-            config = self._rungs[level].promote(one_in=self.options["eta"])
-            if config is not None:
-                return config, self._epochs[level + 1]
+        promoted = self._promoted(self.options["eta"])
+        if promoted is not None:
+            return promoted
         config = self._pool.draw()
-        if config is not None:
-            return config, self._epochs[0]
-        for level in reversed(range(len(self._rungs))):
-            config = self._rungs[level].promote(one_in=1)
+        return self._promoted(1) if config is None else (config, self._epochs[0])
+
+    def _promoted(self, one_in: int) -> tuple[Config, int] | None:
+        for rung, epoch in self._highest_first:
+            config = rung.promote(one_in)
             if config is not None:
-                return config, self._epochs[level + 1]
+                return config, epoch
         return None
 
     def _tell(self, suggestion: Suggestion, observation: Observation, loss: float) -> None:
@@ -58,18 +58,21 @@ class _Rung:
     def __init__(self) -> None:
         self._ranked: list[tuple[float, str]] = []  # loss and config_id of all, the promoted and the failed included
         self._left: list[tuple[float, str, Config]] = []  # that can still be promoted
+        self._refused = 0  # the share, one in so many, that had none to promote since the last result
 
     def add(self, config: Config, loss: float) -> None:
+        self._refused = 0
         insort(self._ranked, (loss, config.config_id))
         if loss < inf:
             insort(self._left, (loss, config.config_id, config))
 
     def promote(self, one_in: int) -> Config | None:
         """Take the best config that was not promoted, if it is among the best 1 in `one_in`."""
-        if not self._left:
+        if not self._left or self._refused == one_in:
             return None
         loss, config_id, config = self._left[0]
         if bisect_left(self._ranked, (loss, config_id)) >= len(self._ranked) // one_in:
+            self._refused = one_in
             return None
         del self._left[0]
         return config

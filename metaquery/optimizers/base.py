@@ -5,13 +5,38 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from metaquery.errors import InvalidInput, MissingExtra, OptimizerError, UnknownName
 from metaquery.optimizers.history import History
 from metaquery.space import Config
 from metaquery.types import Observation, Status, Suggestion, Task
+
+
+class _Told(NamedTuple):
+    """What was told of a suggestion, or of its `epoch`, which was not the last."""
+
+    token: int
+    observation: Observation
+    epoch: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        value, cost, status = self.observation
+        shown = {} if self.epoch is None else {"epoch": self.epoch}
+        finite = value if math.isfinite(value) else str(value)  # JSON has no NaN
+        return {"token": self.token, **shown, "value": finite, "cost_seconds": cost, "status": str(status)}
+
+
+@dataclass(slots=True)
+class _Waits:
+    """Asks in a row that nothing was proposed to."""
+
+    n: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"waits": self.n}
 
 
 class Optimizer(ABC):
@@ -50,7 +75,7 @@ class Optimizer(ABC):
         self._history = history
         self._task: Task | None = None
         self._pending: dict[int, Suggestion] = {}
-        self._events: list[dict[str, Any]] = []  # all that ever went in and came out, as in `state`
+        self._events: list[Suggestion | _Told | _Waits] = []  # all that ever went in and came out
         self._asked = 0
         self._finished = False
 
@@ -115,7 +140,7 @@ class Optimizer(ABC):
         suggestion = Suggestion(config, epoch, self._asked)
         self._pending[self._asked] = suggestion
         self._asked += 1
-        self._events.append({"config": config, "epoch": epoch})
+        self._events.append(suggestion)
         return suggestion
 
     def tell(self, suggestion: Suggestion, observation: Observation) -> None:
@@ -129,7 +154,7 @@ class Optimizer(ABC):
                 "tell each suggestion that ask() returned exactly once"
             )
         del self._pending[suggestion.token]
-        self._events.append({"token": suggestion.token, **_as_json(observation)})
+        self._events.append(_Told(suggestion.token, observation))
         self._tell(suggestion, observation, observation.value if observation.ok else task.worst_loss)
 
     def report(self, suggestion: Suggestion, epoch: int, observation: Observation) -> bool:
@@ -141,14 +166,14 @@ class Optimizer(ABC):
             raise OptimizerError(
                 f"{self.name} was shown an epoch of suggestion {suggestion.token}, which is not running"
             )
-        event = {"token": suggestion.token, "epoch": epoch, **_as_json(observation)}
-        self._events.append(event)
+        self._events.append(_Told(suggestion.token, observation, epoch))
         return self._watch(suggestion, epoch, observation)
 
     def state(self) -> dict[str, Any]:
         """All that a new optimizer needs to go on from here, as plain JSON: every ask and tell so far."""
         events = [
-            {**event, "config": dict(event["config"])} if "config" in event else dict(event) for event in self._events
+            {"config": dict(event.config), "epoch": event.epoch} if isinstance(event, Suggestion) else event.to_json()
+            for event in self._events
         ]
         return {"name": self.name, "seed": self.seed, "options": dict(self.options), "events": events}
 
@@ -186,10 +211,11 @@ class Optimizer(ABC):
         return list(self._pending.values())
 
     def _record_wait(self) -> None:
-        if self._events and "waits" in self._events[-1]:
-            self._events[-1]["waits"] += 1
+        last = self._events[-1] if self._events else None
+        if isinstance(last, _Waits):
+            last.n += 1
         else:
-            self._events.append({"waits": 1})
+            self._events.append(_Waits(1))
 
     @abstractmethod
     def _ask(self, token: int) -> tuple[Config, int] | None:
@@ -226,12 +252,3 @@ class Optimizer(ABC):
             return metadata.version(package)
         except metadata.PackageNotFoundError:
             raise MissingExtra.of(package, cls.extra) from None
-
-
-def _as_json(observation: Observation) -> dict[str, Any]:
-    value = observation.value
-    return {
-        "value": value if math.isfinite(value) else str(value),  # JSON has no NaN
-        "cost_seconds": observation.cost_seconds,
-        "status": str(observation.status),
-    }

@@ -87,9 +87,9 @@ def test_each_suggestion_is_told_once() -> None:
     one = bound()
     suggestion = asked(one)
     with pytest.raises(OptimizerError, match="unknown suggestion 5"):
-        one.tell(replace(suggestion, token=5), GOOD)
+        one.tell(suggestion._replace(token=5), GOOD)
     with pytest.raises(OptimizerError, match="unknown suggestion 0"):
-        one.tell(replace(suggestion, epoch=3), GOOD)
+        one.tell(suggestion._replace(epoch=3), GOOD)
     one.tell(suggestion, GOOD)
     with pytest.raises(OptimizerError, match="twice about suggestion 0"):
         one.tell(suggestion, GOOD)
