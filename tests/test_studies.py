@@ -66,7 +66,7 @@ def test_the_findings_hold_the_tables_that_their_script_makes_of_the_release():
 
 def test_what_is_shipped_beside_the_release_is_of_the_release(tmp_path):
     medcurves, beside = mq.open("medcurves"), STUDIES / "medcurves-1.0"
-    for name in ("surrogate", "surrogate-families"):
+    for name in ("surrogate", "surrogate-families", "surrogate-metrics"):
         assert json.loads((beside / f"{name}.json").read_text())["hash"] == medcurves.hash
     assert find(medcurves, "auc").stamp["trials"] == len(medcurves.table("trials"))
     recommended = csv.DictReader((beside / "recommendation.csv").read_text().splitlines())
