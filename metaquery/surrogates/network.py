@@ -32,11 +32,11 @@ class Settings:
 
     members: int = 5
     hidden: int = 64
-    epochs: int = 120
+    epochs: int = 400
     max_steps: int = 30_000
     batch: int = 128
     learning_rate: float = 3e-3
-    weight_decay: float = 0.5
+    weight_decay: float = 0.1
     dropout: float = 0.05
 
 
