@@ -182,8 +182,11 @@ class TabularBenchmark(Benchmark):
 
     def _evaluate(self, config: Config, epoch: int) -> Outcome:
         row = self._row[config.config_id]
-        test = self._tests[row * self.epochs + epoch - 1]
-        return Outcome(self._query(config, epoch), test, min(epoch, self._run[row]))
+        at = row * self.epochs + epoch - 1
+        value, cost, status = self._views
+        ran = self._run[row]
+        observation = Observation(value[at], cost[at], STATUSES[status[at]])
+        return Outcome(observation, self._tests[at], epoch if epoch < ran else ran)
 
     def _query_batch(self, configs: Sequence[Config], epochs: NDArray[np.int64]) -> Observations:
         return self._query_rows(np.array([self._row[config.config_id] for config in configs], np.int64), epochs)

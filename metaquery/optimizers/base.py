@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from metaquery.errors import InvalidInput, MissingExtra, OptimizerError, UnknownName
 from metaquery.optimizers.history import History
@@ -15,7 +15,8 @@ from metaquery.space import Config
 from metaquery.types import Observation, Status, Suggestion, Task
 
 
-class _Told(NamedTuple):
+@dataclass(slots=True)
+class _Told:
     """What was told of a suggestion, or of its `epoch`, which was not the last."""
 
     token: int
