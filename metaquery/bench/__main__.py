@@ -26,6 +26,7 @@ def bench(peers: tuple[str, ...], rows: int, source: str) -> None:
     """Measure how fast metaquery is, beside its peers, and print one line per figure."""
     pythons = dict(_named(peer) for peer in peers)
     with tempfile.TemporaryDirectory(prefix="metaquery-bench-") as directory:
+        os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy is imported: the time of each thread would count
         os.environ["MEDCURVES_CACHE"] = str(Path(directory) / "cache")  # to be measured and removed, not kept
         from metaquery.bench import figures
 
