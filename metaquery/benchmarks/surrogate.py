@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from metaquery.benchmarks.base import Benchmark
 from metaquery.errors import InvalidConfig, InvalidInput
 from metaquery.space import Config, Distances, SearchSpace, Value
-from metaquery.surrogates.model import SOUND, Surrogate
+from metaquery.surrogates.model import Surrogate
 from metaquery.surrogates.store import find
 from metaquery.surrogates.trials import configs_of
 from metaquery.types import STATUSES, Curve, Observation, Observations, Status
@@ -179,14 +179,13 @@ class SurrogateBenchmark(Benchmark):
         found = Observations(np.empty(n), np.empty(n), np.empty(n, np.uint8))
         ends = self.surrogate.knowledge.ends
         statuses = np.array([STATUSES.index(status) for status in ends], np.uint8)
-        sound = np.array([status in SOUND for status in ends])
         for rows, weights, outputs in self.surrogate.batches(configs, self._task):
             if weights[:, self._untried].any():
                 raise _untried()
             wanted = epochs[rows]
             end, ran = self.surrogate.outcome(outputs)
             beyond = wanted > ran
-            failed = beyond & ~sound[end]
+            failed = beyond & ~self.surrogate.sound[end]
             at = np.minimum(wanted, ran) - 1
             at_value, at_cost = at, np.where(failed, ran, at)
             if self._epochless:

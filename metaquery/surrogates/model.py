@@ -64,7 +64,10 @@ class Batch(NamedTuple):
 
 
 class Surrogate:
-    """Predicts for any config of `space` on each of `tasks`; see `metaquery.surrogates.train`."""
+    """Predicts for any config of `space` on each of `tasks`; see `metaquery.surrogates.train`.
+
+    `sound` says of each of `knowledge.ends` whether a trial that ends so has not failed.
+    """
 
     def __init__(
         self,
@@ -99,6 +102,10 @@ class Surrogate:
         self._floors = [-bias.transpose(1, 0, 2).reshape(len(tasks), -1) for bias in biases[:2]]
         self._members = len(first)
         self._always_complete = knowledge.ends == (Status.COMPLETED,)
+        self.sound = np.array([status in SOUND for status in knowledge.ends])
+        self._failing = np.flatnonzero(~self.sound)
+        self._whole = np.array([status is Status.COMPLETED for status in knowledge.ends])
+        self._least_epochs = np.array([int(status is Status.EARLY_STOPPED) for status in knowledge.ends])
         self._last = (network.weights[2] / self._members).reshape(-1, network.weights[2].shape[2])
         self._last_biases = biases[2]
         self._last_bias = biases[2].mean(axis=0)
@@ -194,26 +201,22 @@ class Surrogate:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How trials end, as positions in `ends`, and how many epochs they run, (n,) each: the likeliest, or with `rng`
         drawn."""
-        ends, n = self.knowledge.ends, len(found.curves)
+        n = len(found.curves)
         if self._always_complete:
             return np.zeros(n, np.int64), np.full(n, self.epochs)
         share = found.ends
         if rng is not None:
             end = (np.cumsum(share, axis=1)[:, :-1] <= rng.random((n, 1))).sum(axis=1)
         else:
-            sound = np.array([status in SOUND for status in ends])
             fails = self.failure_probability(share) >= 0.5
-            end = np.where(sound == fails[:, None], -1.0, share).argmax(axis=1)
-        least = np.array([int(status is Status.EARLY_STOPPED) for status in ends])[end]
+            end = np.where(self.sound == fails[:, None], -1.0, share).argmax(axis=1)
         ran = np.rint(np.exp(np.minimum(found.log_epochs, 10.0))).astype(np.int64) - 1
-        ran = np.minimum(np.maximum(ran, least), self.epochs - 1)
-        whole = np.array([status is Status.COMPLETED for status in ends])[end]
-        return end, np.where(whole, self.epochs, ran)
+        ran = np.minimum(np.maximum(ran, self._least_epochs[end]), self.epochs - 1)
+        return end, np.where(self._whole[end], self.epochs, ran)
 
     def failure_probability(self, ends: Single) -> Single:
         """The probability that a trial fails, (n,), for probabilities of `ends` (n, ends)."""
-        failing = [position for position, status in enumerate(self.knowledge.ends) if status not in SOUND]
-        total: Single = ends[:, failing].sum(axis=1)
+        total: Single = ends[:, self._failing].sum(axis=1)
         return total
 
     @property
