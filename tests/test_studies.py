@@ -81,7 +81,7 @@ def test_the_reproduction_runs_from_the_published_curves(curves_root, tmp_path):
     """All of it but with one seed in place of five: the script's last step again for more would take the rest."""
     script = (STUDIES / "quicktune_reproduction.sh").read_text().replace("--seeds 5", "--seeds 1")
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    extended = next(path.parent for path in curves_root.rglob("descriptors.json"))
+    extended = next(path.parent for path in curves_root.rglob("perf.json"))
     subprocess.run(["bash", "-c", script, "script", extended, tmp_path / "out"], check=True, env=environment)
     found = mq.Evaluation.load(tmp_path / "out" / "evaluation").analysis
     assert (len(found.datasets), set(found.optimizers)) == (26, set(LABELS))

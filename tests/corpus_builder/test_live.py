@@ -6,7 +6,7 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
+import pyarrow as pa
 import pytest
 from conftest import assert_one_line_error
 
@@ -16,6 +16,7 @@ from corpus_builder.live import LiveBenchmark
 from metaquery.benchmarks.base import Benchmark
 from metaquery.benchmarks.tabular import TabularBenchmark
 from metaquery.errors import InvalidInput, UnknownName
+from metaquery.schema.rounding import rounded_curves
 from metaquery.types import Status
 
 DATASET = "phantom_nodules3d"
@@ -49,17 +50,27 @@ def test_the_kind_is_found_through_its_entry_point(corpus):
 
 
 def test_it_gives_the_values_of_the_table_whatever_the_order_of_the_epochs(corpus):
-    """At the resolution that a table has."""
+    """To the last digit that a table stores."""
     table = corpus.benchmark(DATASET, metric="loss")
     bench = live(corpus, "loss")
-    near = corpus.manifest["curves"]["max_relative_error"]["loss"]
     for config in table.configs:
         for epoch in (2, 1, 3):
             asked, known = bench.evaluate(config, epoch), table.evaluate(config, epoch)
-            assert asked.observation.value == pytest.approx(known.observation.value, rel=near)
-            assert asked.test == pytest.approx(known.test, rel=near)
-            assert (asked.observation.status, asked.epochs_run) == (Status.COMPLETED, epoch)
-        np.testing.assert_allclose(bench.curve(config).value, table.curve(config).value, rtol=near)
+            value, test = stored(corpus, [asked.observation.value], [asked.test])
+            assert (value, asked.observation.status) == ([known.observation.value], Status.COMPLETED)
+            assert (test, asked.epochs_run) == ([known.test], epoch)
+        curve = bench.curve(config)
+        assert stored(corpus, curve.value, curve.test)[0] == table.curve(config).value.tolist()
+
+
+def stored(corpus, val_loss, test_loss):
+    """Losses as a corpus stores them."""
+    schema = corpus.table("curves").schema
+    rows = [dict.fromkeys(schema.names, 0) | {"trial_id": "one", "epoch": n + 1} for n in range(len(val_loss))]
+    for row, val, test in zip(rows, val_loss, test_loss, strict=True):
+        row |= {"val_loss": val, "test_loss": test}
+    rounded = rounded_curves(pa.Table.from_pylist(rows, schema))
+    return rounded["val_loss"].to_pylist(), rounded["test_loss"].to_pylist()
 
 
 def test_only_new_epochs_are_trained_and_costs_add_up(corpus, monkeypatch):
