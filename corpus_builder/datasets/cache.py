@@ -21,6 +21,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Mapping
@@ -46,6 +47,9 @@ _DECODERS = ("numpy", "scipy", "pillow", "nibabel", "pydicom")
 _NAME = re.compile(rf"(?P<dataset>.+)-(?P<size>\d+(?:x\d+)*)-[0-9a-f]{{16}}(?:{re.escape(PARTIAL)}[0-9a-f]{{8}})?")
 _RECORD = "entry.json"
 _TICK_NS = 2 * 10**9  # the coarsest clock of a file system in use
+# Threads would only prepare the same thing several times; and before Python 3.11.8 two that read the headers of NumPy's
+# files at once may end in a SystemError (https://github.com/python/cpython/issues/106905). Processes need no lock.
+_alone = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,13 @@ def clear() -> list[Entry]:
 def prepare_cached(card: Card, data_root: Path | None, size: tuple[int, ...]) -> PreparedDataset:
     """As `prepare`, with the same arrays, but read-only and mapped from the cache, where they are stored if not yet.
 
-    Where the cache cannot be used, says so on stderr and goes on without it.
+    Where the cache cannot be used, says so on stderr and goes on without it. Threads of one process do so one by one.
     """
+    with _alone:
+        return _prepare_cached(card, data_root, size)
+
+
+def _prepare_cached(card: Card, data_root: Path | None, size: tuple[int, ...]) -> PreparedDataset:
     started = time.time_ns()
     try:
         path = _place() / f"{card.name}-{'x'.join(map(str, size))}-{_key(card, size)}"

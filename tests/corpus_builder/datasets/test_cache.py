@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import stat
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -276,13 +277,23 @@ def test_source_that_changes_during_the_preparation_is_not_stored(
     assert cache.entries() == []
 
 
-def test_many_at_once_agree(save: Save, arrays: Arrays) -> None:
+def test_many_processes_at_once_agree(save: Save, arrays: Arrays) -> None:
+    card, root = save(arrays)
+    plain = prepare(card, root, SIZE)
+    with ProcessPoolExecutor(8, multiprocessing.get_context("fork")) as pool:
+        for found in [pool.submit(prepare_cached, card, root, SIZE) for _ in range(24)]:
+            assert_same(found.result(), plain)
+    (entry,) = cache.entries()
+    assert [path for path in entry.path.parent.iterdir() if path != entry.path] == []  # none left half-made
+
+
+def test_threads_prepare_once(save: Save, arrays: Arrays, preparations: list[str]) -> None:
     card, root = save(arrays)
     plain = prepare(card, root, SIZE)
     with ThreadPoolExecutor(8) as pool:
         for found in pool.map(lambda _: prepare_cached(card, root, SIZE), range(24)):
             assert_same(found, plain)
-    assert len(cache.entries()) == 1
+    assert len(preparations) == 1
 
 
 def test_without_a_usable_place_it_goes_on_with_one_note(
