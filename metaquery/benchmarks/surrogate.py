@@ -117,13 +117,13 @@ class SurrogateBenchmark(Benchmark):
         """All that the surrogate knows of `config`; the standard deviations are those of a single trial."""
         checked = self._check(config)
         deviations = self.surrogate.deviation([checked], self._task)[0]
-        ends = self.surrogate.one(checked, self._task).ends
+        logits = self.surrogate.one(checked, self._task).logits
         distance = float(self._distances(checked).min())
         return Prediction(
             self._curve(checked),
             deviations[0],
             deviations[1],
-            float(self.surrogate.failure_probability(ends)[0]),
+            float(self.surrogate.ends.failure_probability(logits)[0]),
             distance,
             distance > self.surrogate.knowledge.threshold,
         )
@@ -177,15 +177,15 @@ class SurrogateBenchmark(Benchmark):
         n, last = len(configs), self.epochs - 1
         until = np.tri(self.epochs, dtype=np.float32)  # the epochs that are paid for by each
         found = Observations(np.empty(n), np.empty(n), np.empty(n, np.uint8))
-        ends = self.surrogate.knowledge.ends
-        statuses = np.array([STATUSES.index(status) for status in ends], np.uint8)
+        ends = self.surrogate.ends
+        statuses = np.array([STATUSES.index(status) for status in ends.statuses], np.uint8)
         for rows, weights, outputs in self.surrogate.batches(configs, self._task):
             if weights[:, self._untried].any():
                 raise _untried()
             wanted = epochs[rows]
-            end, ran = self.surrogate.outcome(outputs)
+            end, ran = ends.likeliest(outputs.logits, outputs.log_epochs)
             beyond = wanted > ran
-            failed = beyond & ~self.surrogate.sound[end]
+            failed = beyond & ~ends.sound[end]
             at = np.minimum(wanted, ran) - 1
             at_value, at_cost = at, np.where(failed, ran, at)
             if self._epochless:

@@ -15,7 +15,7 @@ from operator import countOf, itemgetter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from metaquery.errors import InvalidConfig
 from metaquery.space import Condition, Config, Hyperparameter, SearchSpace, Value, values_of
@@ -42,7 +42,7 @@ class Encoder:
         start = column = 0
         blocks, inactive = [], []
         for hp in space.hyperparameters:
-            axis = self._axes[hp.name] = _Axis(hp, start)
+            axis = self._axes[hp.name] = _Axis(hp, len(self._axes), start)
             nothing, knots = axis.features()
             if hp.condition is not None:
                 self._conditional.append(column)
@@ -52,7 +52,8 @@ class Encoder:
         self.first_task = start
         self.features = _block_diagonal([*blocks, _task_features(tasks)])
         self.features[start:, :column] = np.concatenate(inactive)
-        self._numbers = _Numbers([axis for axis in self._axes.values() if axis.codes is None])
+        self._starts = np.array([axis.start for axis in self._axes.values()], np.intp)
+        self._numbers = _Numbers(list(self._axes.values()))
         alike: dict[Condition | None, list[_Axis]] = {}
         for axis in self._axes.values():
             alike.setdefault(axis.hp.condition, []).append(axis)
@@ -73,18 +74,23 @@ class Encoder:
         """
         (values,) = values_of((config,))
         rows: list[int] = []
-        numbers: list[_Axis] = []
+        numbers: list[tuple[Any, ...]] = []
         read = 0
         try:
             for group in self._groups:
                 if group.parent is None or values.get(group.parent.name) in group.parent_values:
-                    rows += [start + codes[values[name]] for name, start, codes in group.choices]
+                    rows += [knots[values[name]] for name, knots in group.choices]
                     numbers += group.numbers
                     read += group.size
             weights = [1.0] * len(rows)
-            for axis in numbers:
-                row, share = axis.knot(values[axis.name])
-                rows += row, row + 1
+            for name, kind, low, high, log, slope, offset, start in numbers:
+                value: Any = values[name]
+                if type(value) is not kind or not low <= value <= high:
+                    raise TypeError
+                place = (math.log(value) if log else value) * slope + offset
+                knot = min(int(place), _KNOTS - 2)
+                share = place - knot
+                rows += start + knot, start + knot + 1
                 weights += 1.0 - share, share
         except _NOT_FITTING as error:
             raise _unfit() from error
@@ -100,8 +106,7 @@ class Encoder:
         flat = np.empty(n * self.first_task, np.float32) if room is None else room[: n * self.first_task]
         flat.fill(0.0)
         begins = np.arange(n) * self.first_task
-        numbers = self._numbers.lowest(n)
-        active = np.zeros(numbers.shape, np.bool_)
+        choices, numbers = _Pile(np.uint8), _Pile(np.float64)
         found: dict[str, tuple[Rows, NDArray[Any]]] = {}
         read = 0
         try:
@@ -112,21 +117,17 @@ class Encoder:
                 for axis, column in zip(group.axes, group.columns(_picked(values, rows)), strict=True):
                     own = axis.read(column)
                     found[axis.name] = rows, own
-                    if axis.codes is None:
-                        place = self._numbers.places[axis.name]
-                        numbers[place, rows] = own
-                        active[place, rows] = True
-                    else:
-                        flat[own_begins + axis.start + own] = 1.0
-            knots, shares = self._numbers.find(numbers)
+                    (numbers if axis.codes is None else choices).add(axis.place, own_begins, own)
+            place, knots, shares = numbers.all(self._starts)
+            knots += self._numbers.find(place, shares)
         except _NOT_FITTING as error:
             raise _unfit() from error
         if read != sum(map(len, values)):
             raise _unfit()
-        shares *= active
-        knots += begins
-        flat[knots] = active - shares
+        flat[knots] = 1.0 - shares
         flat[knots + 1] = shares
+        _, knots, codes = choices.all(self._starts)
+        flat[knots + codes] = 1.0
         return flat.reshape(n, -1)
 
     def inputs(self, configs: Sequence[Config], task: NDArray[np.int64]) -> Floats:
@@ -137,39 +138,34 @@ class Encoder:
 
 
 class _Axis:
-    """One hyperparameter: the knots from `start` on, but for that of being inactive, which adds nothing.
+    """One hyperparameter, at `place` among all: the knots from `start` on, but for that of being inactive, which adds
+    nothing.
 
-    `codes` are the knots of choices, counted from `start`; None for a number.
+    `codes` are the knots of choices, counted from `start`; None for a number, whose knot is linear in its value, or in
+    the logarithm of it, with `slope` and `offset`.
     """
 
-    def __init__(self, hp: Hyperparameter, start: int) -> None:
+    def __init__(self, hp: Hyperparameter, place: int, start: int) -> None:
         self.name = hp.name
         self.hp = hp
+        self.place = place
         self.start = start
+        self.type = int if hp.kind == "integer" else float
+        self.slope = self.offset = 0.0
         self.codes: dict[Value, int] | None = None
         if hp.kind in ("categorical", "ordinal"):
             self.codes = {choice: code for code, choice in enumerate(hp.choices)}
             return
-        self._type = int if hp.kind == "integer" else float
         low, high = (math.log(end) if hp.log else end for end in (hp.low, hp.high))
         first, last = (hp.to_unit(end) * (_KNOTS - 1) for end in (hp.low, hp.high))
         self.slope = (last - first) / (high - low)
         self.offset = first - low * self.slope
 
-    def knot(self, value: Any) -> tuple[int, float]:
-        """The knot at or below `value` of a number, and the weight of the one after it; TypeError for what is no legal
-        number."""
-        if type(value) is not self._type or not self.hp.low <= value <= self.hp.high:
-            raise TypeError
-        place = (math.log(value) if self.hp.log else value) * self.slope + self.offset
-        knot = min(int(place), _KNOTS - 2)
-        return self.start + knot, place - knot
-
     def read(self, column: Sequence[Any]) -> NDArray[Any]:
         """The numbers in `column`, or the codes of its choices, (n,), by the quickest ways to them that were found;
         KeyError for what is no choice, TypeError for a number of another type."""
         if self.codes is None:
-            if countOf(map(type, column), self._type) != len(column):
+            if countOf(map(type, column), self.type) != len(column):
                 raise TypeError
             return np.frombuffer(struct.pack(f"{len(column)}d", *column))
         codes = itemgetter(*column)(self.codes) if len(column) > 1 else [self.codes[value] for value in column]
@@ -191,15 +187,24 @@ class _Axis:
 
 
 class _Group:
-    """The hyperparameters that one condition makes active, which are read together."""
+    """The hyperparameters that one condition makes active, which are read together: `choices` with the knot of each,
+    and what finds those of `numbers`."""
 
     def __init__(self, axes: Sequence[_Axis], known: Mapping[str, _Axis]) -> None:
         condition = axes[0].hp.condition
         self.parent = None if condition is None else known[condition.parent]
         self.parent_values = frozenset(() if condition is None else condition.values)
         self.axes = axes
-        self.choices = [(axis.name, axis.start, axis.codes) for axis in axes if axis.codes is not None]
-        self.numbers = [axis for axis in axes if axis.codes is None]
+        self.choices = [
+            (axis.name, {choice: axis.start + code for choice, code in axis.codes.items()})
+            for axis in axes
+            if axis.codes is not None
+        ]
+        self.numbers = [
+            (axis.name, axis.type, axis.hp.low, axis.hp.high, axis.hp.log, axis.slope, axis.offset, axis.start)
+            for axis in axes
+            if axis.codes is None
+        ]
         self.size = len(axes)
         self._of = itemgetter(*[axis.name for axis in axes])
         codes = None if self.parent is None else self.parent.codes
@@ -220,31 +225,45 @@ class _Group:
 
 
 class _Numbers:
-    """The axes that are numbers, all at once; `places` are their positions by name."""
+    """What finds the knots of numbers of many axes at once."""
 
     def __init__(self, axes: Sequence[_Axis]) -> None:
-        self.places = {axis.name: place for place, axis in enumerate(axes)}
         parts = [(axis.hp.low, axis.hp.high, axis.slope, axis.offset) for axis in axes]
-        self._low, self._high, self._slope, self._offset = np.array(parts, np.float64).reshape(-1, 4).T[..., None]
-        self._start = np.array([axis.start for axis in axes], np.intp)[:, None]
-        self._log = [place for place, axis in enumerate(axes) if axis.hp.log]
+        self._low, self._high, self._slope, self._offset = np.array(parts, np.float64).T
+        self._log = np.array([axis.hp.log for axis in axes], np.bool_)
 
-    def lowest(self, n: int) -> Floats:
-        """The lowest legal values, (numbers, n)."""
-        return np.repeat(self._low, n, axis=1)
-
-    def find(self, values: Floats) -> tuple[Rows, Floats]:
-        """The knots at or below `values`, which it changes, and the weights of the knots after them, (numbers, n);
-        TypeError for what is no legal number."""
-        if not ((values >= self._low) & (values <= self._high)).all():
+    def find(self, place: Rows, values: Floats) -> Rows:
+        """The knots at or below `values` of the axes at `place`, counted from the first of each, both (n,); `values`
+        become the weights of the knots after them. TypeError for what is no legal number."""
+        if not ((values >= self._low[place]) & (values <= self._high[place])).all():
             raise TypeError
-        values[self._log] = np.log(values[self._log])
-        values *= self._slope
-        values += self._offset
+        np.log(values, out=values, where=self._log[place])
+        values *= self._slope[place]
+        values += self._offset[place]
         knots = np.minimum(values.astype(np.intp), _KNOTS - 2)
         values -= knots
-        knots += self._start
-        return knots, values
+        return knots
+
+
+class _Pile:
+    """What was read of several axes, to be worked on at once."""
+
+    def __init__(self, dtype: DTypeLike) -> None:
+        self._places: list[int] = []
+        self._begins = [np.empty(0, np.intp)]
+        self._values: list[NDArray[Any]] = [np.empty(0, dtype)]
+
+    def add(self, place: int, begins: Rows, values: NDArray[Any]) -> None:
+        """Put codes or numbers of the axis at `place` there, with where the weights of their configs begin, (n,)."""
+        self._places.append(place)
+        self._begins.append(begins)
+        self._values.append(values)
+
+    def all(self, starts: Rows) -> tuple[Rows, Rows, NDArray[Any]]:
+        """The places of axes, the first knots of these, which `starts` counts from where a config begins, and what was
+        read, (n,) each."""
+        places = np.repeat(np.array(self._places, np.intp), [len(begins) for begins in self._begins[1:]])
+        return places, np.concatenate(self._begins) + starts[places], np.concatenate(self._values)
 
 
 def _picked(values: list[Any], rows: Rows) -> Sequence[Any]:

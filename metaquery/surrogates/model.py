@@ -8,12 +8,12 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from metaquery.errors import UnknownName
 from metaquery.metrics import metric as metric_called
 from metaquery.space import Config, SearchSpace, Value
 from metaquery.surrogates.encoding import Encoder
+from metaquery.surrogates.ends import SOUND, Ends
 from metaquery.surrogates.network import Network, Single
 from metaquery.surrogates.targets import Scale
 from metaquery.surrogates.trials import Floats, Task, Trials
@@ -21,7 +21,6 @@ from metaquery.types import Curve, Status
 
 _CHUNK = 1024  # configs at a time, so that what is read of them stays near the processor
 _BLOCK = 256  # of these, so that their layers do
-SOUND = (Status.COMPLETED, Status.EARLY_STOPPED)
 
 
 @dataclass(frozen=True)
@@ -40,19 +39,12 @@ class Knowledge:
 
 
 class Outputs(NamedTuple):
-    """Raw curves (n, 4, epochs), losses as in `Trials` and seconds; logits of `ends` (n, ends); and the logarithm of
-    one more than the number of epochs that a trial runs if not all, (n,)."""
+    """Raw curves (n, 4, epochs), losses as in `Trials` and seconds; and what `Ends` reads: logits (n, ends) and
+    `log_epochs` (n,)."""
 
     curves: Single
     logits: Single
     log_epochs: Single
-
-    @property
-    def ends(self) -> Single:
-        """Probabilities of `ends`, (n, ends)."""
-        share = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
-        probabilities: Single = share / share.sum(axis=1, keepdims=True)
-        return probabilities
 
 
 class Batch(NamedTuple):
@@ -64,10 +56,8 @@ class Batch(NamedTuple):
 
 
 class Surrogate:
-    """Predicts for any config of `space` on each of `tasks`; see `metaquery.surrogates.train`.
-
-    `sound` says of each of `knowledge.ends` whether a trial that ends so has not failed.
-    """
+    """Predicts for any config of `space` on each of `tasks`; see `metaquery.surrogates.train`. `ends` reads how trials
+    end from the outputs."""
 
     def __init__(
         self,
@@ -101,11 +91,7 @@ class Surrogate:
         biases = [bias.astype(np.float32) for bias in biases]
         self._floors = [-bias.transpose(1, 0, 2).reshape(len(tasks), -1) for bias in biases[:2]]
         self._members = len(first)
-        self._always_complete = knowledge.ends == (Status.COMPLETED,)
-        self.sound = np.array([status in SOUND for status in knowledge.ends])
-        self._failing = np.flatnonzero(~self.sound)
-        self._whole = np.array([status is Status.COMPLETED for status in knowledge.ends])
-        self._least_epochs = np.array([int(status is Status.EARLY_STOPPED) for status in knowledge.ends])
+        self.ends = Ends(knowledge.ends, epochs)
         self._last = (network.weights[2] / self._members).reshape(-1, network.weights[2].shape[2])
         self._last_biases = biases[2]
         self._last_bias = biases[2].mean(axis=0)
@@ -128,8 +114,13 @@ class Surrogate:
     def one(self, config: Config, task: int) -> Outputs:
         """What is predicted for one config, with a leading axis of 1; InvalidConfig where it does not fit `space`."""
         rows, weights = self._encoder.one(config)
-        second = self._second(np.array([weights], np.float32).dot(self._knots.take(rows, axis=0)), task)
-        return self._finish(second.dot(self._last) + self._last_bias[task], task)
+        first = np.array(weights, np.float32).dot(self._knots.take(rows, axis=0))
+        np.maximum(first, self._floors[0][task], out=first)  # as in `_second`, with nothing to transpose
+        second = np.matmul(first.reshape(self._members, 1, -1), self.network.weights[1]).reshape(1, -1)
+        np.maximum(second, self._floors[1][task], out=second)
+        outputs = second.dot(self._last)
+        outputs += self._last_bias[task]
+        return self._finish(outputs, task)
 
     def many(self, configs: Sequence[Config], task: int) -> Outputs:
         """What is predicted for `configs`, as `one` does it; InvalidConfig where one of them does not fit."""
@@ -180,11 +171,12 @@ class Surrogate:
             rng = np.random.default_rng([int(config.config_id, 16), seed])
             noise = np.tensordot(rng.normal(size=len(self.knowledge.noise)), self.knowledge.noise, axes=1)
             curves[:2] += noise * self.scale.scale[task, :2]
-        status, ran = Status.COMPLETED, self.epochs
-        if not self._always_complete:
-            (end,), (ran,) = self.outcome(found, rng)
-            status = self.knowledge.ends[end]
-        losses = np.minimum(np.maximum(curves[:2], 0.0), self.metric.worst_loss)
+        shown = found.logits[0], found.log_epochs[0]
+        end, ran = self.ends.likeliest_of_one(*shown) if rng is None else self.ends.drawn(*shown, rng)
+        status = self.ends.statuses[end]
+        losses = curves[:2]
+        np.maximum(losses, 0.0, out=losses)
+        np.minimum(losses, self.metric.worst_loss, out=losses)
         if not self._known[1]:
             losses[1] = np.nan
         seconds = curves[2] + curves[3]
@@ -195,29 +187,6 @@ class Surrogate:
             return Curve(losses[0], losses[1], seconds, status, self.epochs)
         lost = 0.0 if status in SOUND else float(seconds[ran])
         return Curve(losses[0, :ran], losses[1, :ran], seconds[:ran], status, self.epochs, lost)
-
-    def outcome(
-        self, found: Outputs, rng: np.random.Generator | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """How trials end, as positions in `ends`, and how many epochs they run, (n,) each: the likeliest, or with `rng`
-        drawn."""
-        n = len(found.curves)
-        if self._always_complete:
-            return np.zeros(n, np.int64), np.full(n, self.epochs)
-        share = found.ends
-        if rng is not None:
-            end = (np.cumsum(share, axis=1)[:, :-1] <= rng.random((n, 1))).sum(axis=1)
-        else:
-            fails = self.failure_probability(share) >= 0.5
-            end = np.where(self.sound == fails[:, None], -1.0, share).argmax(axis=1)
-        ran = np.rint(np.exp(np.minimum(found.log_epochs, 10.0))).astype(np.int64) - 1
-        ran = np.minimum(np.maximum(ran, self._least_epochs[end]), self.epochs - 1)
-        return end, np.where(self._whole[end], self.epochs, ran)
-
-    def failure_probability(self, ends: Single) -> Single:
-        """The probability that a trial fails, (n,), for probabilities of `ends` (n, ends)."""
-        total: Single = ends[:, self._failing].sum(axis=1)
-        return total
 
     @property
     def has_costs(self) -> bool:
