@@ -89,13 +89,17 @@ def expected_calibration_error(y_true: Labels, y_prob: Probabilities) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric with its direction and bounds; `function(y_true, y_prob)` gives its value."""
+    """A metric with its direction and bounds; `function(y_true, y_prob)` gives its value.
+
+    Values of a `logarithmic` one differ by orders of magnitude: models learn its logarithm.
+    """
 
     name: str
     direction: Literal["maximize", "minimize"]
     lower: float
     upper: float
     function: Callable[[Labels, Probabilities], float]
+    logarithmic: bool = False
 
     def to_loss(self, value: _Values) -> _Values:
         """Loss to minimise: the distance from the metric's best possible value."""
@@ -114,7 +118,7 @@ class Metric:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("loss", "minimize", 0.0, -math.log(_EPSILON), log_loss),
+        Metric("loss", "minimize", 0.0, -math.log(_EPSILON), log_loss, logarithmic=True),
         Metric("auc", "maximize", 0.0, 1.0, auc),
         Metric("accuracy", "maximize", 0.0, 1.0, accuracy),
         Metric("balanced_accuracy", "maximize", 0.0, 1.0, balanced_accuracy),

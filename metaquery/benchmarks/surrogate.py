@@ -16,7 +16,7 @@ from metaquery.errors import InvalidConfig, InvalidInput
 from metaquery.space import Config, Distances, SearchSpace, Value
 from metaquery.surrogates.model import Surrogate
 from metaquery.surrogates.store import find
-from metaquery.surrogates.trials import configs_of
+from metaquery.surrogates.trials import configs_of, losses_of
 from metaquery.types import STATUSES, Curve, Observation, Observations, Status
 
 if TYPE_CHECKING:
@@ -117,13 +117,15 @@ class SurrogateBenchmark(Benchmark):
         """All that the surrogate knows of `config`; the standard deviations are those of a single trial."""
         checked = self._check(config)
         deviations = self.surrogate.deviation([checked], self._task)[0]
-        logits = self.surrogate.one(checked, self._task).logits
+        found = self.surrogate.one(checked, self._task)
+        if self.metric.logarithmic:  # what is small of a logarithm is as small in proportion to the loss
+            deviations = deviations * losses_of(found.curves[0, :2], self.metric)
         distance = float(self._distances(checked).min())
         return Prediction(
             self._curve(checked),
             deviations[0],
             deviations[1],
-            float(self.surrogate.ends.failure_probability(logits)[0]),
+            float(self.surrogate.ends.failure_probability(found.logits)[0]),
             distance,
             distance > self.surrogate.knowledge.threshold,
         )
@@ -192,7 +194,7 @@ class SurrogateBenchmark(Benchmark):
                 whole = weights[:, self._epochless].any(axis=1) & (ran == self.epochs)
                 at_value, at_cost = np.where(whole, last, at), np.where(whole, 0, at_cost)
             each = np.arange(len(weights))
-            value = np.minimum(np.maximum(outputs.curves[each, 0, at_value], 0.0), self.metric.worst_loss)
+            value = losses_of(outputs.curves[each, 0, at_value], self.metric)
             seconds = outputs.curves[:, 2] + outputs.curves[:, 3]
             found.value[rows] = np.where(failed, np.nan, value)
             found.cost_seconds[rows] = np.einsum("ij,ij->i", seconds, until[at_cost], dtype=np.float64)

@@ -16,7 +16,7 @@ from metaquery.surrogates.encoding import Encoder
 from metaquery.surrogates.ends import SOUND, Ends
 from metaquery.surrogates.network import Network, Single
 from metaquery.surrogates.targets import Scale
-from metaquery.surrogates.trials import Floats, Task, Trials
+from metaquery.surrogates.trials import Floats, Task, Trials, losses_of
 from metaquery.types import Curve, Status
 
 _CHUNK = 1024  # configs at a time, so that what is read of them stays near the processor
@@ -39,7 +39,7 @@ class Knowledge:
 
 
 class Outputs(NamedTuple):
-    """Raw curves (n, 4, epochs), losses as in `Trials` and seconds; and what `Ends` reads: logits (n, ends) and
+    """Raw curves (n, 4, epochs), losses as `learned` and seconds; and what `Ends` reads: logits (n, ends) and
     `log_epochs` (n,)."""
 
     curves: Single
@@ -147,8 +147,8 @@ class Surrogate:
             yield Batch(rows, weights, self._finish(outputs, task))
 
     def deviation(self, configs: Sequence[Config], task: int) -> Floats:
-        """Standard deviations (n, 2, epochs) of the losses of a single trial about what is predicted for it: where the
-        members of the ensemble disagree, and what they all miss."""
+        """Standard deviations (n, 2, epochs) of the losses, as `learned`, of a single trial about what is predicted for
+        it: where the members of the ensemble disagree, and what they all miss."""
         second = self._second(self._encoder.many(configs) @ self._knots, task)
         by_member = second.reshape(len(configs), self._members, -1).transpose(1, 0, 2)
         k = len(self.scale.basis)
@@ -174,9 +174,7 @@ class Surrogate:
         shown = found.logits[0], found.log_epochs[0]
         end, ran = self.ends.likeliest_of_one(*shown) if rng is None else self.ends.drawn(*shown, rng)
         status = self.ends.statuses[end]
-        losses = curves[:2]
-        np.maximum(losses, 0.0, out=losses)
-        np.minimum(losses, self.metric.worst_loss, out=losses)
+        losses = losses_of(curves[:2], self.metric)
         if not self._known[1]:
             losses[1] = np.nan
         seconds = curves[2] + curves[3]

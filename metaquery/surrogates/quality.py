@@ -14,7 +14,7 @@ from metaquery.errors import InvalidInput, UnknownName
 from metaquery.metrics import metric as metric_called
 from metaquery.surrogates.families import FAMILIES
 from metaquery.surrogates.training import folds_of
-from metaquery.surrogates.trials import Floats, Trials, read_trials
+from metaquery.surrogates.trials import Floats, Trials, learned, losses_of, read_trials
 
 if TYPE_CHECKING:
     from metaquery.corpus import Corpus
@@ -89,6 +89,7 @@ def evaluate(
     if parts < 2:
         raise InvalidInput(f"cross-validation needs at least 2 parts, got {parts}")
     trials = read_trials(corpus, corpus.default_metric if metric is None else metric)
+    measured = metric_called(trials.metric)
     part = folds_of(trials, parts)
     found: dict[str, dict[str, float | None]] = {}
     first: Floats | None = None
@@ -101,7 +102,7 @@ def evaluate(
                 known = trials.take(np.flatnonzero(part != number))
                 curves[held_out] = FAMILIES[family](known, trials.take(held_out), seed)
             say(f"{trials.metric}: {family}, part {number + 1} of {parts} done")
-        curves[:, :2] = np.clip(curves[:, :2], 0.0, metric_called(trials.metric).worst_loss)
+        curves[:, :2] = learned(losses_of(curves[:, :2], measured), measured)
         found[family] = {**measure(trials, curves), "cpu_seconds": round(time.process_time() - started, 1)}
         first = curves if first is None else first
     assert first is not None
@@ -120,10 +121,10 @@ def evaluate(
 def measure(trials: Trials, predicted: Floats) -> dict[str, float | None]:
     """Agreement of `predicted` (n, 4, epochs) with the curves of `trials`.
 
-    `r2` over all epochs of validation; `r2_within` of the same about each dataset's mean; Kendall's tau and Spearman's
-    rank correlation of the last epoch's validation losses within a dataset and fold, means over these with the number
-    of trials less one as weights, which are the inverse of their variances; the same for test; and `r2_seconds` of the
-    logarithm of the seconds per epoch.
+    `r2` over all epochs of validation, of losses as `learned`; `r2_within` of the same about each dataset's mean;
+    Kendall's tau and Spearman's rank correlation of the last epoch's validation losses within a dataset and fold,
+    means over these with the number of trials less one as weights, which are the inverse of their variances; the same
+    for test; and `r2_seconds` of the logarithm of the seconds per epoch.
     """
     true = trials.curves
     found: dict[str, float | None] = {"r2": _r2(true[:, 0], predicted[:, 0], None)}
@@ -197,7 +198,8 @@ def _pairs(trials: Trials) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
 def top_regret(trials: Trials, predicted: Floats, rows: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, float | None]:
     """How far the best of the k configs that are predicted to be best is from the best of all, among the trials `rows`,
     by validation loss at the last epoch, as a share of the range; None where too few trials got there."""
-    true, guess = trials.curves[rows, 0, -1], predicted[rows, 0, -1]
+    measured = metric_called(trials.metric)
+    true, guess = (losses_of(curves[rows, 0, -1], measured) for curves in (trials.curves, predicted))
     known = np.isfinite(true)
     true, guess = true[known], guess[known]
     if len(true) < _FEWEST:

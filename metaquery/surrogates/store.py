@@ -17,6 +17,7 @@ import numpy as np
 
 from metaquery.cache import cache_directory
 from metaquery.errors import InvalidInput
+from metaquery.metrics import Metric, metric
 from metaquery.schema.documents import SURROGATES
 from metaquery.space import SearchSpace
 from metaquery.surrogates.model import Knowledge, Surrogate
@@ -28,14 +29,12 @@ from metaquery.types import Status
 if TYPE_CHECKING:
     from metaquery.corpus import Corpus
 
-VERSION = 1
-
 
 def save(surrogate: Surrogate, path: Path) -> None:
     """Write `surrogate` to `path`, all or nothing; raises InvalidInput where that cannot be done."""
     knowledge, scale = surrogate.knowledge, surrogate.scale
     header = {
-        "version": VERSION,
+        "version": _version(surrogate.metric),
         "metric": surrogate.metric.name,
         "epochs": surrogate.epochs,
         "space": surrogate.space.to_json(),
@@ -71,14 +70,20 @@ def load(path: Path) -> Surrogate:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             header = json.loads(str(arrays["header"]))
-            if header["version"] == VERSION:
+            expected = _version(metric(header["metric"]))
+            if header["version"] == expected:
                 return _from(header, arrays)
     except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
         raise InvalidInput(f"{path} is not a surrogate ({reason}): make one with  metaquery surrogate train") from error
     raise InvalidInput(
-        f"{path} is of version {header['version']}, expected {VERSION}: run  metaquery surrogate train  again"
+        f"{path} is of version {header['version']}, expected {expected}: run  metaquery surrogate train  again"
     )
+
+
+def _version(measure: Metric) -> int:
+    """The version of files: 2 where logarithms of losses are learned, which version 1 did not do, else 1."""
+    return 2 if measure.logarithmic else 1
 
 
 def _from(header: dict[str, Any], arrays: Any) -> Surrogate:

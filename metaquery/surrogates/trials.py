@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,14 @@ from metaquery.types import EPOCHLESS_FAMILY, Status
 
 if TYPE_CHECKING:
     from metaquery.corpus import Corpus
+    from metaquery.metrics import Metric
 
 Floats = NDArray[np.float64]
 
 TARGETS = ("val", "test", "train_seconds", "eval_seconds")  # what a curve is predicted of; the last two as logarithms
 _LEAST_SECONDS = 1e-6
+_LEAST_LOSS = 1e-6  # of a logarithmic metric: what is less is the same to a model
+_LARGEST = 100.0  # a logarithm beyond all losses, so that no prediction overflows
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class Task:
 class Trials:
     """Trials by row.
 
-    `curves` (n, 4, epochs) holds what TARGETS names: losses to minimise and logarithms of seconds, NaN where there are
-    none. Where a trial stopped early, its last losses stand; a config without epochs has its losses at
+    `curves` (n, 4, epochs) holds what TARGETS names: losses to minimise as `learned`, and logarithms of seconds, NaN
+    where there are none. Where a trial stopped early, its last losses stand; a config without epochs has its losses at
     all of them and its seconds at the first."""
 
     metric: str
@@ -88,7 +91,7 @@ def read_trials(corpus: Corpus, metric: str) -> Trials:
         found = trials.to_pylist()
         values = np.stack([data[name].to_numpy().astype(np.float64) for name in columns])
         with np.errstate(invalid="ignore"):
-            values[:2] = [[measure.to_loss(value) for value in side] for side in values[:2]]
+            values[:2] = learned(np.array([[measure.to_loss(value) for value in side] for side in values[:2]]), measure)
             values[2:] = np.log(np.maximum(values[2:], _LEAST_SECONDS))
         part = np.full((len(found), len(TARGETS), corpus.epochs), np.nan)
         end = 0
@@ -125,6 +128,19 @@ def read_trials(corpus: Corpus, metric: str) -> Trials:
         np.array([row["epochs_run"] for row in rows]),
         curves,
     )
+
+
+def learned(losses: Floats, measure: Metric) -> Floats:
+    """Losses as a surrogate learns them: their logarithms where `measure` is logarithmic."""
+    return np.log(np.maximum(losses, _LEAST_LOSS)) if measure.logarithmic else losses
+
+
+def losses_of(values: NDArray[Any], measure: Metric) -> Floats:
+    """The losses that are `learned` as `values`, moved into the bounds of `measure`."""
+    if measure.logarithmic:
+        values = np.exp(np.minimum(values, _LARGEST, dtype=np.float64))
+    bounded: Floats = np.maximum(values, 0.0, dtype=np.float64)
+    return np.minimum(bounded, measure.worst_loss, out=bounded)
 
 
 def configs_of(corpus: Corpus) -> dict[str, Config]:

@@ -11,16 +11,18 @@ import pytest
 from factory import unchecked_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 import metaquery as mq
 from metaquery.benchmarks.surrogate import SurrogateBenchmark
 from metaquery.errors import InvalidConfig, InvalidInput, UnknownName
+from metaquery.metrics import METRICS
 from metaquery.surrogates import train
 from metaquery.surrogates.encoding import Encoder
 from metaquery.surrogates.network import Settings
 from metaquery.surrogates.store import load, places, save
 from metaquery.surrogates.training import fit
-from metaquery.surrogates.trials import read_trials
+from metaquery.surrogates.trials import learned, losses_of, read_trials
 from metaquery.types import STATUSES, Status
 
 QUICK = Settings(epochs=1, max_steps=300)
@@ -80,6 +82,52 @@ def test_a_batch_is_the_single_queries(bench):
         assert STATUSES[batch.status[row]] == one.status
         assert batch.value[row] == pytest.approx(one.value, rel=1e-4, abs=1e-6, nan_ok=True)
         assert batch.cost_seconds[row] == pytest.approx(one.cost_seconds, rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def of_loss(corpus_path):
+    """A surrogate of the log loss, which is learned as a logarithm."""
+    corpus = mq.open(corpus_path)
+    return make(train(corpus, "loss", QUICK), corpus)
+
+
+def test_a_loss_is_predicted_as_a_loss_though_its_logarithm_is_learned(of_loss, corpus):
+    table = corpus.benchmark("alpha", metric="loss")
+    true = [table.curve(config).value for config in table.configs]
+    configs = list(table.configs)
+    guess = [of_loss.curve(config).value for config in configs]
+    last = [(t[-1], g[-1]) for t, g in zip(true, guess, strict=True) if len(t) == len(g) == of_loss.epochs]
+    ratios = np.array([g / t for t, g in last])
+    assert len(last) > 5
+    assert np.median(ratios) == pytest.approx(1.0, abs=0.25)
+    batch = of_loss.query_batch(configs, [2] * len(configs))
+    ones = [of_loss.query(config, 2) for config in configs]
+    assert batch.value == pytest.approx([one.value for one in ones], rel=1e-4, nan_ok=True)
+    known = of_loss.predict(configs[0])
+    relative = of_loss.surrogate.deviation([configs[0]], 0)[0, 0]  # of a logarithm
+    assert known.value_std[: known.curve.epochs_run] == pytest.approx(
+        relative[: known.curve.epochs_run] * known.curve.value, rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+@given(losses=arrays(np.float64, 5, elements=st.floats(0.0, 1.0)), far=st.floats(-300.0, 300.0))
+def test_losses_come_back_from_what_is_learned_and_stay_in_bounds(name, losses, far):
+    measure = METRICS[name]
+    losses = losses * measure.worst_loss
+    assert losses_of(learned(losses, measure), measure) == pytest.approx(losses, rel=1e-12, abs=1.1e-6)
+    assert 0.0 <= losses_of(np.array([far]), measure)[0] <= measure.worst_loss
+
+
+def test_a_surrogate_that_learned_losses_themselves_is_refused(of_loss, tmp_path):
+    save(of_loss.surrogate, tmp_path / "loss.npz")
+    assert load(tmp_path / "loss.npz").metric.name == "loss"
+    with np.load(tmp_path / "loss.npz") as stored:
+        content = dict(stored)
+    header = json.loads(str(content["header"])) | {"version": 1}
+    np.savez(tmp_path / "old.npz", **{**content, "header": np.array(json.dumps(header))})
+    with pytest.raises(InvalidInput, match=r"version 1, expected 2: run  metaquery surrogate train"):
+        load(tmp_path / "old.npz")
 
 
 def test_a_batch_refuses_what_a_single_query_refuses(bench, corpus):
