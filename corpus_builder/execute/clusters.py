@@ -17,6 +17,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 from corpus_builder.execute.executors import Executor, Inline, OnDask
+from corpus_builder.execute.leases import MISSED_BEATS
 from corpus_builder.execute.slurm import SlurmOptions
 from corpus_builder.execute.tasks import Report, Terms
 from corpus_builder.execute.work import Place
@@ -26,9 +27,9 @@ Opener = Callable[[Place, Terms, Report], AbstractContextManager[Executor]]
 
 _SETTINGS = {
     "distributed.worker.profile.enabled": False,  # it takes CPU time, which would be a trial's cost
-    "distributed.scheduler.worker-ttl": "60 s",  # then a worker that has stopped is started again
     "distributed.scheduler.allowed-failures": 0,  # a task whose worker died comes back to the runner, which decides
 }
+_LEAST_TTL_SECONDS = 10.0  # a worker that is only busy may be silent for seconds
 _NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # any free port: 8787 may be in use
 
 
@@ -67,7 +68,7 @@ def inline(place: Place, terms: Terms, report: Report) -> Iterator[Executor]:
 def local(workers: int, place: Place, terms: Terms, report: Report) -> Iterator[Executor]:
     """`workers` processes of one thread each on this machine."""
     _check_device(place)
-    with _quiet_dask():
+    with _quiet_dask(terms):
         from distributed import Client, LocalCluster
 
         with _without_interrupts():
@@ -88,7 +89,7 @@ def local(workers: int, place: Place, terms: Terms, report: Report) -> Iterator[
 @contextmanager
 def at_address(address: str, place: Place, terms: Terms, report: Report) -> Iterator[Executor]:
     """The workers of a cluster that runs already, which see the same paths as this machine."""
-    with _quiet_dask():
+    with _quiet_dask(terms):
         from distributed import Client
 
         try:
@@ -106,7 +107,7 @@ def on_slurm(
     """`workers` processes in as many SLURM jobs as they need; a job that ends before the run is submitted again."""
     logs.mkdir(parents=True, exist_ok=True)
     _try_submission(options.script(logs))
-    with _quiet_dask():
+    with _quiet_dask(terms):
         from dask_jobqueue.slurm import SLURMCluster
         from distributed import Client
 
@@ -152,20 +153,25 @@ def _check_device(place: Place) -> None:
 
 
 @contextmanager
-def _quiet_dask() -> Iterator[None]:
-    """Dask with our settings, without its log and with nothing left on disk; as before afterwards."""
+def _quiet_dask(terms: Terms) -> Iterator[None]:
+    """Dask with our settings, without its log and with nothing left on disk; as before afterwards.
+
+    A worker that is silent for as long as would lose it a lease is started again, so that no unit waits for it longer.
+    """
     try:
         import dask
         import distributed  # noqa: F401  its import sets up its log
     except ImportError:
         raise MissingExtra.of("dask", "build") from None
+    ttl = max(MISSED_BEATS * terms.beat_seconds, _LEAST_TTL_SECONDS)
+    settings = _SETTINGS | {"distributed.scheduler.worker-ttl": f"{ttl} s"}
     log = logging.getLogger("distributed")
     level = log.level
     log.setLevel(logging.CRITICAL)
     try:
         with (
             tempfile.TemporaryDirectory(prefix="medcurves-") as scratch,
-            dask.config.set(_SETTINGS | {"temporary-directory": scratch}),
+            dask.config.set(settings | {"temporary-directory": scratch}),
         ):
             yield
     finally:
