@@ -160,6 +160,26 @@ class TabularBenchmark(Benchmark):
         """Whether the corpus has costs; an imported one may have none."""
         return self._has_costs
 
+    def query(self, config: Mapping[str, Value], epoch: int) -> Observation:
+        """As of every benchmark. Of a Config that is in the table, nothing else is called: that would take longer."""
+        row = self._row.get(config.config_id) if type(config) is Config else None
+        if row is None or type(epoch) is not int or not 0 < epoch <= self.epochs:
+            return super().query(config, epoch)
+        at = row * self.epochs + epoch - 1
+        value, cost, status = self._views
+        return Observation(value[at], cost[at], STATUSES[status[at]])
+
+    def evaluate(self, config: Mapping[str, Value], epoch: int) -> Outcome:
+        """As of every benchmark; see `query`."""
+        row = self._row.get(config.config_id) if type(config) is Config else None
+        if row is None or type(epoch) is not int or not 0 < epoch <= self.epochs:
+            return super().evaluate(config, epoch)
+        at = row * self.epochs + epoch - 1
+        value, cost, status = self._views
+        ran = self._run[row]
+        observation = Observation(value[at], cost[at], STATUSES[status[at]])
+        return Outcome(observation, self._tests[at], epoch if epoch < ran else ran)
+
     def _check(self, config: Mapping[str, Value]) -> Config:
         if isinstance(config, Config) and config.config_id in self._row:
             return config
@@ -174,19 +194,6 @@ class TabularBenchmark(Benchmark):
 
     def _curve(self, config: Config) -> Curve:
         return self._curves[config.config_id]
-
-    def _query(self, config: Config, epoch: int) -> Observation:
-        at = self._row[config.config_id] * self.epochs + epoch - 1
-        value, cost, status = self._views
-        return Observation(value[at], cost[at], STATUSES[status[at]])
-
-    def _evaluate(self, config: Config, epoch: int) -> Outcome:
-        row = self._row[config.config_id]
-        at = row * self.epochs + epoch - 1
-        value, cost, status = self._views
-        ran = self._run[row]
-        observation = Observation(value[at], cost[at], STATUSES[status[at]])
-        return Outcome(observation, self._tests[at], epoch if epoch < ran else ran)
 
     def _query_batch(self, configs: Sequence[Config], epochs: NDArray[np.int64]) -> Observations:
         return self._query_rows(np.array([self._row[config.config_id] for config in configs], np.int64), epochs)

@@ -102,7 +102,8 @@ def test_batches_are_single_queries(corpus: mq.Corpus) -> None:
             together = zip(found.value.tolist(), found.cost_seconds.tolist(), found.status, strict=True)
             assert repr([Observation(v, c, STATUSES[s]) for v, c, s in together]) == repr(expected)
         for config, epoch, observation in zip(configs, epochs, expected, strict=True):
-            outcome = bench.evaluate(config, epoch)
+            outcome = bench.evaluate(config, int(epoch))
+            assert repr(outcome) == repr(bench.evaluate(dict(config), epoch))  # the long way
             assert repr(outcome) == repr(Benchmark._evaluate(bench, config, epoch))
             assert repr(outcome.observation) == repr(observation)
 
