@@ -16,7 +16,7 @@ _LATEST = 10.0  # logarithm of more epochs than any trial has, so that no predic
 
 
 class Ends:
-    """The `statuses` that trials of `epochs` end with, at least one of them sound; an end is a position among them.
+    """The `statuses` that trials of `epochs` end with; an end is a position among them.
 
     `log_epochs` are logarithms of one more than the number of epochs that a trial runs if not all. `sound` says of each
     end whether such a trial has not failed.
@@ -82,7 +82,7 @@ class Ends:
 
     @staticmethod
     def _shares(logits: NDArray[np.float32]) -> Floats:
-        """What the probabilities of the ends are in proportion to, (ends, n): the ends first, as there are few."""
-        columns = logits.T.astype(np.float64)
+        """What the probabilities of the ends are in proportion to, (ends, n): in this order as there are few ends."""
+        columns = np.array(logits.T, np.float64, order="C")
         shares: Floats = np.exp(columns - columns.max(axis=0))
         return shares
