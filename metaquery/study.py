@@ -246,20 +246,22 @@ class _Study:
         self._epochs += stage.new_epochs
         self._idle = self._idle + 1 if stage.new_epochs == 0 and stage.cost_seconds == 0.0 else 0
         self._tell(job.suggestion, observation)
-        step = Step(  # by position, in half the time
-            len(self.steps),
-            event.run.worker,
-            event.run.start,
-            event.seconds,
-            config,
-            stage.epoch,
-            job.suggestion.epoch,
-            stage.new_epochs,
-            stage.cost_seconds,
-            observation.value,
-            outcome.test,
-            observation.status,
-            job.distance,
+        step = Step._make(  # in half the time
+            (
+                len(self.steps),
+                event.run.worker,
+                event.run.start,
+                event.seconds,
+                config,
+                stage.epoch,
+                job.suggestion.epoch,
+                stage.new_epochs,
+                stage.cost_seconds,
+                observation.value,
+                outcome.test,
+                observation.status,
+                job.distance,
+            )
         )
         self.steps.append(step)
         if observation.ok and (not self.incumbents or step.value < self.incumbents[-1].value):

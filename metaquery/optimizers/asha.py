@@ -41,9 +41,10 @@ class Asha(Optimizer):
 
     def _promoted(self, one_in: int) -> tuple[Config, int] | None:
         for rung, epoch in self._highest_first:
-            config = rung.promote(one_in)
-            if config is not None:
-                return config, epoch
+            if rung.left and rung.refused != one_in:
+                config = rung.promote(one_in)
+                if config is not None:
+                    return config, epoch
         return None
 
     def _tell(self, suggestion: Suggestion, observation: Observation, loss: float) -> None:
@@ -57,22 +58,20 @@ class _Rung:
 
     def __init__(self) -> None:
         self._ranked: list[tuple[float, str]] = []  # loss and config_id of all, the promoted and the failed included
-        self._left: list[tuple[float, str, Config]] = []  # that can still be promoted
-        self._refused = 0  # the share, one in so many, that had none to promote since the last result
+        self.left: list[tuple[float, str, Config]] = []  # that can still be promoted
+        self.refused = 0  # the share, one in so many, that had none to promote since the last result
 
     def add(self, config: Config, loss: float) -> None:
-        self._refused = 0
+        self.refused = 0
         insort(self._ranked, (loss, config.config_id))
         if loss < inf:
-            insort(self._left, (loss, config.config_id, config))
+            insort(self.left, (loss, config.config_id, config))
 
     def promote(self, one_in: int) -> Config | None:
-        """Take the best config that was not promoted, if it is among the best 1 in `one_in`."""
-        if not self._left or self._refused == one_in:
-            return None
-        loss, config_id, config = self._left[0]
+        """Take the best config that is `left`, if it is among the best 1 in `one_in`."""
+        loss, config_id, config = self.left[0]
         if bisect_left(self._ranked, (loss, config_id)) >= len(self._ranked) // one_in:
-            self._refused = one_in
+            self.refused = one_in
             return None
-        del self._left[0]
+        del self.left[0]
         return config
