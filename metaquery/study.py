@@ -14,7 +14,7 @@ from metaquery.real_time import RealTime
 from metaquery.simulation import Event, Simulation
 from metaquery.snap import Nearest
 from metaquery.trajectory import Incumbent, Step, Stop, Trajectory
-from metaquery.types import Budget, Charging, Outcome, Snap, Suggestion
+from metaquery.types import Budget, Charging, Outcome, Snap, Suggestion, make
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,21 +180,22 @@ class _Study:
         return stop
 
     def _loop(self) -> Stop:
+        clock = self._clock
         closed = None  # why nothing more is asked; what is running still finishes
         while True:
-            while closed is None and self._clock.free:
+            while closed is None and clock.free:
                 suggestion = self._ask()
                 if suggestion is None:
                     closed = Stop.FINISHED if self._optimizer.finished else None
                     break
                 self._start(suggestion)
-            if closed is not None and not self._clock.busy:
+            if closed is not None and not clock.busy:
                 return closed
-            if not self._clock.wait(self._seconds):
+            if not clock.wait(self._seconds):
                 return Stop.SECONDS
-            for event in self._clock.events():
+            for event in clock.events():
                 if not event.last and self._goes_on(event):
-                    self._clock.go_on(event.run)
+                    clock.go_on(event.run)
                     continue
                 if self._epochs + event.run.job.stages[event.stage].new_epochs > self._epochs_limit:
                     return Stop.EPOCHS
@@ -238,15 +239,19 @@ class _Study:
     def _finish(self, event: Event[_Evaluation]) -> None:
         job = event.run.job
         stage = job.stages[event.stage]
-        config, outcome, observation = job.config, stage.outcome, stage.outcome.observation
-        epochs, seconds = self._trained.get(config.config_id, (0, 0.0))
-        self._trained[config.config_id] = max(epochs, outcome.epochs_run), max(seconds, observation.cost_seconds)
-        if stage.epoch == self._bench.epochs or outcome.epochs_run < stage.epoch:
+        config, (observation, test, ran) = job.config, stage.outcome
+        value, seconds, status = observation
+        known = self._trained.get(config.config_id)
+        self._trained[config.config_id] = (
+            (ran, seconds) if known is None else (max(known[0], ran), max(known[1], seconds))
+        )
+        if stage.epoch == self._bench.epochs or ran < stage.epoch:
             self._complete.add(config.config_id)
         self._epochs += stage.new_epochs
         self._idle = self._idle + 1 if stage.new_epochs == 0 and stage.cost_seconds == 0.0 else 0
         self._tell(job.suggestion, observation)
-        step = Step._make(  # in half the time
+        step = make(
+            Step,
             (
                 len(self.steps),
                 event.run.worker,
@@ -257,14 +262,14 @@ class _Study:
                 job.suggestion.epoch,
                 stage.new_epochs,
                 stage.cost_seconds,
-                observation.value,
-                outcome.test,
-                observation.status,
+                value,
+                test,
+                status,
                 job.distance,
-            )
+            ),
         )
         self.steps.append(step)
-        if observation.ok and (not self.incumbents or step.value < self.incumbents[-1].value):
+        if observation.ok and (not self.incumbents or value < self.incumbents[-1].value):
             self.incumbents.append(
                 Incumbent(
                     order=step.order,

@@ -76,6 +76,10 @@ class Outcome(NamedTuple):
 
 STATUSES = tuple(Status)
 
+make = tuple.__new__
+"""`make(Observation, (value, cost, status))` is a named tuple without the Python call of its own constructor: half the
+time, where millions are made."""
+
 
 @dataclass(frozen=True, slots=True)
 class Observations:
