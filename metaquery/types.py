@@ -75,6 +75,7 @@ class Outcome(NamedTuple):
 
 
 STATUSES = tuple(Status)
+SOUND = (Status.COMPLETED, Status.EARLY_STOPPED)  # how trials end that have not failed
 
 make = tuple.__new__
 """`make(Observation, (value, cost, status))` is a named tuple without the Python call of its own constructor: half the

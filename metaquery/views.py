@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 from metaquery.metrics import Metric
 from metaquery.schema.tables import TABLE_NAMES
-from metaquery.types import Status
+from metaquery.types import SOUND
 
 NEEDS = {
     "best_epoch": ("trials", "curves"),
@@ -27,7 +27,6 @@ NEEDS = {
 }
 """The tables that each view reads."""
 
-_SOUND = (Status.COMPLETED, Status.EARLY_STOPPED)
 _OF_TRIAL = ("dataset", "fold", "config_id", "seed", "status")
 _OF_DATASET = ("modality", "body_part", "oncology", "task", "n_classes", "n_dims", "n_samples")
 _OF_BACKBONE = ("parameters", "flops", "pretrained_on")
@@ -50,7 +49,7 @@ def ready_views(metric: Metric, columns: Mapping[str, Sequence[str]]) -> dict[st
         "failures": f"""
             SELECT trial_id, {_named("t", _OF_TRIAL)}{config}, t.error, t.epochs_planned, t.epochs_run, t.total_seconds
             FROM trials t JOIN configs c USING (config_id)
-            WHERE t.status NOT IN ({", ".join(f"'{status}'" for status in _SOUND)})""",
+            WHERE t.status NOT IN ({", ".join(f"'{status}'" for status in SOUND)})""",
         "cost_per_trial": f"""
             SELECT trial_id, {_named("t", _OF_TRIAL)}{config}, t.epochs_run,
                    coalesce(e.train, 0.0) AS train_seconds, coalesce(e.eval, 0.0) AS eval_seconds,

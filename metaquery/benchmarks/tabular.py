@@ -13,7 +13,7 @@ from metaquery.errors import CorpusError, InvalidConfig, InvalidInput, UnknownNa
 from metaquery.metrics import Metric
 from metaquery.metrics import metric as metric_called
 from metaquery.space import Config, Distances, SearchSpace, Value
-from metaquery.types import EPOCHLESS_FAMILY, STATUSES, Curve, Observation, Observations, Outcome, Status, make
+from metaquery.types import EPOCHLESS_FAMILY, SOUND, STATUSES, Curve, Observation, Observations, Outcome, Status, make
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from metaquery.corpus import Corpus
 
 _COMPLETED = STATUSES.index(Status.COMPLETED)
-_SOUND_ENDS = (Status.COMPLETED, Status.EARLY_STOPPED)
 _DESIGNS = ("grid", "pool")  # what a table is made of; single points of a space-filling design are for surrogates
 _NEAREST = 3
 
@@ -128,7 +127,7 @@ class TabularBenchmark(Benchmark):
                 found[trial["config_id"]] = Curve.without_epochs(*once, status, planned)
             else:
                 total = trial["total_seconds"] if has_costs else None
-                lost = 0.0 if status in _SOUND_ENDS or total is None else max(0.0, total - float(cost.sum()))
+                lost = 0.0 if status in SOUND or total is None else max(0.0, total - float(cost.sum()))
                 found[trial["config_id"]] = Curve(losses, tests, cost, status, planned, lost)
         configs = [config for config_id, config in known.items() if config_id in found]
         space = corpus.space.core() if is_grid else corpus.space

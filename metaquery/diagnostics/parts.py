@@ -22,7 +22,7 @@ from metaquery.diagnostics.fair import compare
 from metaquery.diagnostics.forest import MIN_CONFIGS, MIN_R2, importance
 from metaquery.diagnostics.source import Source
 from metaquery.diagnostics.variance import MIN_DEGREES, beyond_columns, told_apart, within
-from metaquery.types import EPOCHLESS_FAMILY, Status
+from metaquery.types import EPOCHLESS_FAMILY, SOUND
 
 Row = dict[str, Any]
 
@@ -243,7 +243,7 @@ def cost(source: Source) -> Iterator[Row]:
     """
     import polars as pl
 
-    whole = pl.col("status").is_in([Status.COMPLETED, Status.EARLY_STOPPED])
+    whole = pl.col("status").is_in(SOUND)
     key = ("dataset", "backbone")
     for names, trials in sorted(source.trials.group_by(*key), key=lambda item: item[0]):
         seconds = trials.filter(whole & pl.col("last_seconds").is_not_null())["last_seconds"]

@@ -18,13 +18,12 @@ from metaquery.metrics import METRICS
 from metaquery.schema.documents import check_document
 from metaquery.schema.tables import table as table_schema
 from metaquery.space import Condition, Hyperparameter, Kind, SearchSpace, Value
-from metaquery.types import Status
+from metaquery.types import SOUND, Status
 
 if TYPE_CHECKING:
     import polars as pl
 
 _CURVE_COLUMNS = ("learning_rate", "train_loss", "train_seconds", "eval_seconds")
-_ENDS = (Status.COMPLETED, Status.EARLY_STOPPED)
 
 
 def read(path: Path) -> Source:
@@ -178,7 +177,7 @@ def _run(
             raise InvalidData(f"{what} has the status {text}: expected one of {', '.join(Status)}")
         status = Status(text)
     error = first[columns["error"]] if "error" in columns else None
-    if status not in _ENDS and error is None:
+    if status not in SOUND and error is None:
         error = f"{status} in the source"
     total = first[columns["total_seconds"]] if "total_seconds" in columns else None
     if total is None and "train_seconds" in curves:

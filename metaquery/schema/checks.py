@@ -15,7 +15,7 @@ from metaquery.metrics import METRICS
 from metaquery.schema.predictions import SPLITS
 from metaquery.schema.tables import TABLE_NAMES, nulls, schema_of, table
 from metaquery.space import SearchSpace
-from metaquery.types import EPOCHLESS_FAMILY, Status
+from metaquery.types import EPOCHLESS_FAMILY, SOUND, Status
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _MISSING = "the table is missing"
 _SHOWN = 3
 _ROUNDING = 1e-4  # a metric at its bound may lie this far beyond it in single precision
-_SOUND_ENDS = (Status.COMPLETED, Status.EARLY_STOPPED)
 
 
 def problems_of_tables(
@@ -279,7 +278,7 @@ def _trial_problems(trials: pl.DataFrame, epochs: int) -> Iterator[str]:
         (epochless & (run != completed.cast(pl.Int32)), "no epochs, but epochs_run is not 1 if completed, else 0"),
         ((run < 0) | (run > planned), "epochs_run is not between 0 and epochs_planned"),
         ((planned < 1) | (planned > epochs), f"epochs_planned is not between 1 and the corpus's {epochs}"),
-        (~status.is_in(_SOUND_ENDS) & pl.col("error").is_null(), "a failure without a message in error"),
+        (~status.is_in(SOUND) & pl.col("error").is_null(), "a failure without a message in error"),
         (completed & pl.col("error").is_not_null(), "completed, but with an error"),
         ((pl.col("engine") == "single") & (pl.col("fused_width") != 1), "engine is single, but fused_width is not 1"),
         (~pl.col("trial_id").str.contains("^[0-9a-f]{16}$"), "trial_id is not 16 hexadecimal digits"),

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaquery.surrogates.trials import Floats
-from metaquery.types import Status
+from metaquery.types import SOUND, Status
 
-SOUND = (Status.COMPLETED, Status.EARLY_STOPPED)
 _LATEST = 10.0  # logarithm of more epochs than any trial has, so that no prediction overflows
 
 

@@ -13,11 +13,11 @@ from metaquery.errors import UnknownName
 from metaquery.metrics import metric as metric_called
 from metaquery.space import Config, SearchSpace, Value
 from metaquery.surrogates.encoding import Encoder
-from metaquery.surrogates.ends import SOUND, Ends
+from metaquery.surrogates.ends import Ends
 from metaquery.surrogates.network import Network, Single
 from metaquery.surrogates.targets import Scale
 from metaquery.surrogates.trials import Floats, Task, Trials, losses_of
-from metaquery.types import Curve, Status
+from metaquery.types import SOUND, Curve, Status
 
 _CHUNK = 1024  # configs at a time, so that what is read of them stays near the processor
 _BLOCK = 256  # of these, so that their layers do

@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import assert_one_line_error
+from distributed import default_client
 from run_tools import assert_clean, curves, wait_for, write_small_study
 
 from corpus_builder.execute import Place, run_plan
+from corpus_builder.execute.clusters import local
 from corpus_builder.execute.executors import device_of
+from corpus_builder.execute.tasks import Terms
 from corpus_builder.plan import make_plan, write_plan
 from corpus_builder.study import load_study
 
@@ -185,6 +188,16 @@ def test_schedulers_that_cannot_be_used_are_said(planned, command, tmp_path, arg
     done = command("corpus-builder", "run", planned[0], "--run-dir", tmp_path / "run", *arguments)
     assert_one_line_error(done, words)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("beat", "seconds"), [(0.2, 10.0), (2.0, 24.0)])
+def test_a_silent_worker_is_given_up_with_its_leases_but_not_while_it_may_be_busy(beat, seconds):
+    with local(1, Place(None, None), Terms(beat), lambda *_: None):
+        assert default_client().run_on_scheduler(_time_to_live) == seconds
+
+
+def _time_to_live(dask_scheduler):
+    return dask_scheduler.worker_ttl
 
 
 def test_workers_take_the_gpus_in_turn(monkeypatch):

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from metaquery.surrogates.ends import SOUND, Ends
-from metaquery.types import Status
+from metaquery.surrogates.ends import Ends
+from metaquery.types import SOUND, Status
 
 EPOCHS = 27
 COMPLETED, EARLY, DIVERGED, MEMORY = Status.COMPLETED, Status.EARLY_STOPPED, Status.DIVERGED, Status.OUT_OF_MEMORY
