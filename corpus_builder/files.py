@@ -1,7 +1,8 @@
-"""Writing files that are there whole or not at all."""
+"""Files that other processes write and remove meanwhile: writing them whole or not at all, and finding them."""
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import uuid
 from collections.abc import Iterator
@@ -28,6 +29,16 @@ def replace_file(path: Path) -> Iterator[Path]:
         raise InvalidInput(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def files_below(directory: Path, pattern: str = "*") -> list[Path]:
+    """The files in `directory` and all directories below whose names match `pattern`, sorted; none where it is absent.
+
+    A directory that another process removes meanwhile is as one that was never there: `Path.glob` raises
+    FileNotFoundError for it before Python 3.13.
+    """
+    found = ((Path(folder), names) for folder, _, names in os.walk(directory))
+    return sorted(folder / name for folder, names in found for name in fnmatch.filter(names, pattern))
 
 
 def _sync_directory(directory: Path) -> None:

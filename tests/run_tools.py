@@ -16,6 +16,7 @@ from phantom_study import grid_of, write_study
 
 from corpus_builder.execute import RunDirectory
 from corpus_builder.execute.shards import read_appended
+from corpus_builder.files import files_below
 
 COSTS = {"train_seconds", "eval_seconds"}
 
@@ -68,7 +69,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str] | Non
 def stored(root: Path) -> int:
     """Number of finished trials."""
     count = sum(pq.read_metadata(path).num_rows for path in root.glob("shards/*.parquet"))
-    for path in root.glob("trials/*/*.rows"):
+    for path in files_below(root / "trials", "*.rows"):
         with suppress(FileNotFoundError):  # its unit has just been finished
             count += len(read_appended(path, ["status"]))
     return count

@@ -37,7 +37,7 @@ import numpy as np
 from corpus_builder.datasets.cards import Card
 from corpus_builder.datasets.prepare import FOR_PEOPLE, PreparedDataset, dataset_key, prepare
 from corpus_builder.datasets.sources import Sources
-from corpus_builder.files import PARTIAL
+from corpus_builder.files import PARTIAL, files_below
 from metaquery.cache import cache_directory
 from metaquery.errors import InvalidInput
 from metaquery.space import content_id
@@ -253,7 +253,11 @@ def _sha256(path: Path) -> str:
 
 
 def _n_bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    size = 0
+    for file in files_below(path):
+        with suppress(FileNotFoundError):  # another process has just removed or renamed it
+            size += file.stat().st_size
+    return size
 
 
 def _note(error: OSError | InvalidInput) -> None:

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from corpus_builder.execute.leases import Leases
 from corpus_builder.execute.shards import append_rows, read_appended, read_rows, trial_row, write_rows
-from corpus_builder.files import PARTIAL, replace_file
+from corpus_builder.files import PARTIAL, files_below, replace_file
 from corpus_builder.plan import Plan, Unit, read_plan, write_plan
 from corpus_builder.train.records import TrialResult, TrialSpec
 from metaquery.errors import InvalidData, InvalidInput
@@ -95,7 +95,7 @@ class RunDirectory:
 
         `own` is the lease that this process holds.
         """
-        leftovers = [*self.root.rglob(f"*{PARTIAL}*")]
+        leftovers = files_below(self.root, f"*{PARTIAL}*")
         others = {name: self.leases.generation(name) for name in self.leases.names() if name != own}
         if all(self.leases.holder(name) is None for name in others):
             for name, generation in others.items():
@@ -120,7 +120,7 @@ class RunDirectory:
     def read_trials(self, unit: Unit, columns: Sequence[str] | None = None) -> dict[str, pa.Table]:
         """The rows that `write_trial` stored, by trial; damaged ones are left out."""
         found: dict[str, pa.Table] = {}
-        for path in sorted(self._trials_of(unit).glob("*.rows")):
+        for path in files_below(self._trials_of(unit), "*.rows"):
             with suppress(FileNotFoundError):  # another process has just finished the unit
                 found |= read_appended(path, columns)
         return {

@@ -234,7 +234,7 @@ def test_every_file_of_a_folder_counts(
 ) -> None:
     card, root = folder
     first = root / "toy" / "cold" / "p0_0.png"
-    at_rest(first, root / "toy" / "hot" / "deep")
+    at_rest(*(root / "toy").rglob("*"))
     plain = prepare_cached(card, root, SIZE)
     assert len(plain.read) == 12
     with monkeypatch.context() as patch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -96,6 +97,34 @@ def test_one_that_lost_its_lease_stores_nothing_more(finished, tmp_path):
     taken[0].release()
     assert run_plan(run.plan, run.root, NOWHERE) == {"completed": 1}
     assert curves(run.root) == curves(finished / "run")
+
+
+def test_a_unit_that_another_process_finishes_in_that_moment_disturbs_nobody(finished, tmp_path, monkeypatch):
+    """The directory of its trials goes between the moment in which it is found and that in which it is listed."""
+    run = copy(finished, tmp_path)
+    first, second, _ = run.plan.units
+    scandir = os.scandir
+
+    def scandir_after_the_other(path):
+        if str(path).endswith((first.unit_id, second.unit_id)):
+            monkeypatch.setattr(os, "scandir", scandir)
+            shutil.rmtree(path)
+            monkeypatch.setattr(os, "scandir", scandir_after_the_other)
+        return scandir(path)
+
+    def with_trials(unit, shard):
+        rows = run.read_shard(unit)
+        append_rows(run.root / "trials" / unit.unit_id / "earlier.rows", rows.slice(0, 1))
+        if not shard:
+            run.shard_path(unit).unlink()
+
+    with_trials(first, shard=True)
+    with_trials(second, shard=False)
+    monkeypatch.setattr(os, "scandir", scandir_after_the_other)
+    assert [row["finished"] for row in run_status(run).rows] == [4]
+    assert (run.root / "trials" / first.unit_id).is_dir()
+    run.sweep("run")
+    assert list((run.root / "trials").iterdir()) == []
 
 
 def test_a_half_shard_and_a_half_trial_are_run_again(finished, tmp_path, capsys):
